@@ -1,0 +1,71 @@
+"""One batch as both models see it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Side:
+    """The text of a batch under one tokenizer.
+
+    `input_ids [B,S]`; `attention_mask [B,S]`, one on real tokens; `response_mask [B,S]`, true on the tokens that are
+    trained on (their being predicted is scored); `byte_ends [B,S]`, where each token ends in the UTF-8 text, if known.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    response_mask: Tensor
+    byte_ends: Tensor | None = None
+
+    @property
+    def targets(self) -> Tensor:
+        """Next token at every position, `[B,S]`; the last column repeats itself and is never scored."""
+        return torch.cat([self.input_ids[:, 1:], self.input_ids[:, -1:]], dim=1)
+
+    @property
+    def predicts(self) -> Tensor:
+        """Where a trained response token is predicted, `[B,S]` bool: position t answers for token t+1."""
+        shifted = torch.zeros_like(self.response_mask, dtype=torch.bool)
+        shifted[:, :-1] = self.response_mask[:, 1:].bool() & self.attention_mask[:, :-1].bool()
+        return shifted
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Student and teacher side of the same samples. With one tokenizer both sides are one object."""
+
+    student: Side
+    teacher: Side
+    sample_ids: Tensor
+    """`[B]`, the index of each sample in its data set: messages name rows by it."""
+
+    @classmethod
+    def from_inputs(cls, inputs: Mapping[str, Any]) -> "Batch":
+        """From the flat dictionary of tensors that a collator makes (see `stillroom.data.collate`)."""
+        student = _side(inputs, "")
+        teacher = _side(inputs, "teacher_") if "teacher_input_ids" in inputs else student
+        return cls(student, teacher, inputs["sample_ids"])
+
+    def rows(self, index: Tensor) -> "Batch":
+        """The samples at `index [K]`, as a smaller batch."""
+        student = _take(self.student, index)
+        teacher = student if self.teacher is self.student else _take(self.teacher, index)
+        return Batch(student, teacher, self.sample_ids[index])
+
+
+def _side(inputs: Mapping[str, Any], prefix: str) -> Side:
+    return Side(
+        inputs[prefix + "input_ids"],
+        inputs[prefix + "attention_mask"],
+        inputs[prefix + "response_mask"],
+        inputs.get(prefix + "byte_ends"),
+    )
+
+
+def _take(side: Side, index: Tensor) -> Side:
+    ends = None if side.byte_ends is None else side.byte_ends[index]
+    return Side(side.input_ids[index], side.attention_mask[index], side.response_mask[index], ends)

@@ -1,0 +1,140 @@
+"""Signals: what can be asked of a model, and the answers.
+
+An objective names the requests it reads; taps and teachers answer those and keep nothing else. Layers count from
+1; `Hidden(0)` is the output of the embedding. Letters: B batch, S positions, V vocabulary, H query heads, G key
+heads, d head width, D model width.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Request:
+    """A question to a model. Frozen and hashable: requests are the keys of `Signals`."""
+
+
+@dataclass(frozen=True)
+class Logits(Request):
+    """Next-token scores `[B,S,V]`, trimmed to the shared vocabulary. Prefer `FinalHidden` and `Head` to the logits
+    where a kernel can do the rest: the full tensor is the largest one of a distillation step."""
+
+
+@dataclass(frozen=True)
+class FinalHidden(Request):
+    """Hidden states after the final norm, `[B,S,D]`: what the head is applied to."""
+
+
+@dataclass(frozen=True)
+class Hidden(Request):
+    """Output of block `layer`, before the final norm, `[B,S,D]`; layer 0 is the embedding output."""
+
+    layer: int
+
+
+@dataclass(frozen=True)
+class Embedding(Request):
+    """The input embedding matrix `[V,D]`."""
+
+
+@dataclass(frozen=True)
+class Head(Request):
+    """The output head, a `HeadWeights`."""
+
+
+@dataclass(frozen=True)
+class QueryKey(Request):
+    """A `QueryKeys` of block `layer`: queries `[B,H,S,d]` and keys `[B,G,S,d]` after the rotary embedding."""
+
+    layer: int
+
+
+@dataclass(frozen=True)
+class Values(Request):
+    """Values `[B,G,S,e]` of block `layer`."""
+
+    layer: int
+
+
+@dataclass(frozen=True)
+class HeadTransform:
+    """What lies between `hidden @ weight.T` and the logits: scale, bias, soft-cap, in this order.
+
+    The order fits every supported family: only one of scale and bias occurs in any of them.
+    """
+
+    bias: Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """Scores `[..., V]` to logits `[..., V]`."""
+        if self.scale != 1.0:
+            scores = scores * self.scale
+        if self.bias is not None:
+            scores = scores + self.bias
+        if self.softcap is not None:
+            scores = torch.tanh(scores / self.softcap) * self.softcap
+        return scores
+
+    @property
+    def is_identity(self) -> bool:
+        return self.bias is None and self.scale == 1.0 and self.softcap is None
+
+
+@dataclass(frozen=True)
+class HeadWeights:
+    """`weight [V,D]`, trimmed to the shared vocabulary, and the transform that turns its scores into logits."""
+
+    weight: Tensor
+    transform: HeadTransform = HeadTransform()
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Hidden states `[..., D]` to logits `[..., V]`."""
+        return self.transform(hidden @ self.weight.T)
+
+
+@dataclass(frozen=True)
+class QueryKeys:
+    """Queries `[B,H,S,d]`, keys `[B,G,S,d]`, and the factor applied to their products before the softmax."""
+
+    query: Tensor
+    key: Tensor
+    scaling: float
+    softcap: float | None = None
+    window: int | None = None
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What an objective asks of the student and of the teacher."""
+
+    student: tuple[Request, ...] = ()
+    teacher: tuple[Request, ...] = ()
+
+
+class Signals(Mapping[Request, Any]):
+    """Answers by request. Reading what was not declared is an error that says so."""
+
+    def __init__(self, answers: Mapping[Request, Any], owner: str = "model") -> None:
+        self._answers = dict(answers)
+        self._owner = owner
+
+    def __getitem__(self, request: Request) -> Any:
+        if request not in self._answers:
+            recorded = ", ".join(map(repr, self._answers)) or "nothing"
+            raise KeyError(
+                f"{request!r} was not recorded from the {self._owner} (recorded: {recorded}); "
+                "declare it in the Reads that setup() returns"
+            )
+        return self._answers[request]
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self._answers)
+
+    def __len__(self) -> int:
+        return len(self._answers)

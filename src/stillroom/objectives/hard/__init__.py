@@ -1,0 +1,1 @@
+"""Objectives that compare the student with text alone."""

@@ -1,0 +1,1 @@
+"""Objectives that compare next-token distributions over one shared vocabulary."""

@@ -1,0 +1,1 @@
+"""How signals are recorded from Hugging Face models; never anything computed from what was recorded."""

@@ -1,0 +1,1 @@
+"""Steps, ranks and checkpoints: one trainer for all methods; never a formula."""
