@@ -24,6 +24,9 @@ class Objective(nn.Module, ABC):
     additive: ClassVar[bool] = True
     """False where batch statistics enter: such a term is averaged over micro-batches, and the report says so."""
 
+    zero_at_match: ClassVar[bool] = False
+    """True where equal signals of student and teacher give a loss of zero; `stillroom.testing` checks it."""
+
     terms: ClassVar[dict[str, Unit]]
     """Every term with the unit that it is counted in."""
 

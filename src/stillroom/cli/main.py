@@ -1,0 +1,285 @@
+"""The verbs: quickstart, distill, check, evaluate, report, list.
+
+Exit codes: 0 done, 1 failed while running, 2 bad input (one sentence, no traceback), 130 stopped by the user.
+Nothing heavy is imported until a verb needs it.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stillroom import __version__
+from stillroom.core.errors import BadInput
+
+app = typer.Typer(
+    name="stillroom",
+    help="Distil large language models into small ones, every method side by side.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeFile = Annotated[Path | None, typer.Argument(help="A recipe (YAML). Without one, flags alone make the recipe.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", help="Override one key, for example training.max_steps=100. Repeatable.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+StudentName = Annotated[str | None, typer.Option("--student", help="Model that learns: a folder or a Hub name.")]
+TeacherName = Annotated[str | None, typer.Option("--teacher", help="Model that is learned from.")]
+DataName = Annotated[str | None, typer.Option("--data", help="JSONL, JSON, Parquet or a Hub name.")]
+EvalName = Annotated[str | None, typer.Option("--eval", help="Held-out text in the same forms.")]
+Objectives = Annotated[
+    list[str] | None, typer.Option("--objective", help="For example logits.forward_kl; `stillroom list` shows all.")
+]
+Output = Annotated[str | None, typer.Option("--output", help="Folder that the run writes.")]
+MaxSteps = Annotated[int | None, typer.Option("--max-steps", help="Optimizer steps.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Start of all random numbers.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def distill(
+    recipe: RecipeFile = None,
+    set_: Sets = None,
+    student: StudentName = None,
+    teacher: TeacherName = None,
+    data: DataName = None,
+    eval_: EvalName = None,
+    objective: Objectives = None,
+    output: Output = None,
+    max_steps: MaxSteps = None,
+    seed: Seed = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Distil a teacher into a student: a recipe, flags, or both."""
+    from stillroom.recipe.load import load_recipe
+
+    flags = _flags(student, teacher, data, eval_, objective, output, max_steps, seed)
+    settled = load_recipe(recipe, set_ or (), flags)
+
+    from stillroom.api import run
+    from stillroom.cli.display import display
+
+    summary = run(settled, resume=resume, overwrite=overwrite, display=display(quiet))
+    _show_runs([Path(settled.output)], as_json)
+    if summary.exit == "stopped":
+        _say(f"stopped at step {summary.steps}; go on with --resume")
+        raise typer.Exit(130)
+
+
+@app.command()
+def check(
+    recipe: RecipeFile = None,
+    set_: Sets = None,
+    student: StudentName = None,
+    teacher: TeacherName = None,
+    data: DataName = None,
+    eval_: EvalName = None,
+    objective: Objectives = None,
+    output: Output = None,
+    max_steps: MaxSteps = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a recipe and its data, and say what it would do, without loading weights."""
+    from stillroom.recipe.load import load_recipe
+
+    settled = load_recipe(
+        recipe, set_ or (), _flags(student, teacher, data, eval_, objective, output, max_steps, seed)
+    )
+
+    from stillroom.cli.display import display
+    from stillroom.recipe.prepare import prepare
+
+    prepared = prepare(settled, display(quiet=as_json))
+    facts = {
+        "parameters": prepared.sizes,
+        "vocabulary": prepared.vocab_size,
+        "data": prepared.data,
+        "objectives": settled.objective_names,
+        "notes": prepared.notes,
+    }
+    if as_json:
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    for role, size in prepared.sizes.items():
+        print(f"{role}: {size / 1e6:,.1f} M parameters")
+    for split, counted in prepared.data.items():
+        print(
+            f"{split}: {counted['samples']:,} samples, {counted['response_tokens']:,} response tokens, "
+            f"{counted['cut_prompts']:,} prompts and {counted['cut_responses']:,} responses cut"
+        )
+    print(f"objectives: {', '.join(settled.objective_names)}")
+    for note in prepared.notes:
+        print(f"note: {note}")
+    print("the recipe is sound")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A run folder, a model folder or a Hub name.")],
+    data: Annotated[str, typer.Option("--data", help="Held-out text: JSONL, JSON, Parquet or a Hub name.")],
+    teacher: TeacherName = None,
+    template: Annotated[str, typer.Option("--template", help="alpaca, chat or plain.")] = "alpaca",
+    max_length: Annotated[int, typer.Option("--max-length", help="Tokens of a sample at most.")] = 512,
+    prompts: Annotated[int, typer.Option("--prompts", help="Prompts to answer for Rouge-L; 0 for none.")] = 100,
+    limit: Annotated[int | None, typer.Option("--limit", help="Use only so many samples.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Loss, perplexity, agreement with a teacher and Rouge-L of a model on held-out text."""
+    from stillroom.cli.display import display
+    from stillroom.recipe.judge import judge
+
+    marks = judge(
+        model,
+        data,
+        teacher=teacher,
+        template=template,
+        max_length=max_length,
+        prompts=prompts,
+        limit=limit,
+        display=display(quiet or as_json),
+    )
+    if as_json:
+        print(json.dumps(marks, indent=2))
+        return
+    for name, value in marks.items():
+        print(f"{name:<12}{value:>12.4f}")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; the first one is the main one.")],
+    output: Annotated[Path | None, typer.Option("--output", help="The page (default: report.html there).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML page about one or more runs, and print their table."""
+    from stillroom.core.record import REPORT
+    from stillroom.report.page import write_report
+
+    page = write_report(runs, output or runs[0] / REPORT)
+    _show_runs(runs, as_json, page)
+
+
+@app.command("list")
+def list_(
+    name: Annotated[str | None, typer.Argument(help="One objective, to see its settings.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the objectives, or the settings of one."""
+    from stillroom import objectives
+
+    if name is None:
+        rows = {each: objectives.summary(each) for each in objectives.names()}
+        print(json.dumps(rows, indent=2) if as_json else "\n".join(f"{n:<26}{text}" for n, text in rows.items()))
+        return
+    settings = [
+        {"name": each.name, "type": each.type, "default": each.default, "about": each.doc}
+        for each in objectives.settings(name)
+    ]
+    if as_json:
+        print(json.dumps(settings, indent=2, default=str))
+        return
+    print(objectives.summary(name))
+    for each in settings:
+        print(f"  {each['name']}: {each['type']} = {each['default']}\n      {each['about']}")
+
+
+@app.command()
+def quickstart(
+    output: Annotated[Path, typer.Option("--output", help="Folder for the runs and the report.")] = Path(
+        "runs/quickstart"
+    ),
+    train_teacher: Annotated[
+        bool, typer.Option("--train-teacher", help="Build the small teacher anew first (half an hour).")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Distil the small teacher that comes along, on the documentation of your own Python. About two minutes."""
+    from stillroom.cli.display import display
+    from stillroom.quickstart import run_quickstart
+
+    runs, page = run_quickstart(output, train_teacher=train_teacher, display=display(quiet))
+    _show_runs(runs, as_json, page)
+
+
+def _flags(
+    student: str | None,
+    teacher: str | None,
+    data: str | None,
+    eval_: str | None,
+    objective: list[str] | None,
+    output: str | None,
+    max_steps: int | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    return {
+        "student": student,
+        "teacher": teacher,
+        "data": data,
+        "eval": eval_,
+        "objective": objective,
+        "output": output,
+        "max_steps": max_steps,
+        "seed": seed,
+    }
+
+
+def _show_runs(runs: list[Path], as_json: bool, page: Path | None = None) -> None:
+    """The table of results and where things lie."""
+    from stillroom.core.record import REPORT, STUDENT, read_summary
+
+    page = page or runs[0] / REPORT
+    if as_json:
+        from dataclasses import asdict
+
+        rows = [{"folder": str(run), "report": str(page), **asdict(read_summary(run))} for run in runs]
+        print(json.dumps(rows if len(rows) > 1 else rows[0], indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from stillroom.report.terminal import summary_table
+
+    Console().print(summary_table(runs))
+    print(f"student  {runs[0] / STUDENT}")
+    print(f"report   {page}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def run() -> None:
+    """Entry point: what a person can mend is a sentence, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except BadInput as error:
+        _say(f"error: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _say("stopped")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except RuntimeError as error:
+        if type(error).__name__ != "NonFiniteLoss":  # named, not imported: torch is heavy
+            raise
+        _say(f"error: {error}")
+        sys.exit(1)

@@ -1,0 +1,180 @@
+"""Samples to token ids with the mask of what is trained on.
+
+Prompt and response are tokenized apart, so that the prompt's ids while training are those while generating; a
+prompt that is too long loses its beginning and keeps the words that ask for the answer. The end token follows
+the response and is trained on, unless the response was cut. Masks come from lengths, never from ids: a
+padding id that equals the end token's stays harmless.
+
+Deviations: MiniLLM and DSKD drop long prompts in training and keep the first tokens in evaluation; here both
+keep the last. They never add a begin token; here the prompt opens with what the tokenizer puts before a text.
+SentencePiece tokenizers that put a space before any text do so before the response, too.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+
+import numpy as np
+
+from stillroom.core.errors import BadInput
+from stillroom.data.columns import Sample
+from stillroom.data.dataset import EncodedDataset
+from stillroom.data.sources import OnBadRecord
+from stillroom.data.templates import Piece, Rendered, Template, make_template
+from stillroom.data.tokens import opening_ids, special_tokens, tokenize
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TrainOn = Literal["responses", "all_assistant", "everything"]
+COUNTS = (
+    "samples",
+    "tokens",
+    "response_tokens",
+    "dropped_empty",
+    "dropped_no_response",
+    "cut_prompts",
+    "cut_responses",
+    "special_in_text",
+)
+MAX_EMPTY_SHARE = 0.01
+CHUNK = 1024  # samples a tokenizer call: enough for its threads, little enough to hold twice
+
+T = TypeVar("T")
+
+
+def encode(
+    samples: Sequence[Sample],
+    tokenizer: "PreTrainedTokenizerBase",
+    template: str | Template,
+    max_length: int,
+    max_prompt_length: int | None = None,
+    train_on: TrainOn = "responses",
+    on_bad_record: OnBadRecord = "refuse",
+) -> EncodedDataset:
+    """Token ids of all samples: at most `max_length` each, `max_prompt_length` (default: half) of it prompt.
+
+    `train_on`: the last response; every turn of the assistant; or every token. Empty responses are dropped
+    and counted, and refused where they are more than 1 % and `on_bad_record` is "refuse". `BadInput` also
+    where no sample is left.
+    """
+    max_prompt_length = max_length // 2 if max_prompt_length is None else max_prompt_length
+    _check_settings(max_length, max_prompt_length, train_on)
+    template = make_template(template, tokenizer) if isinstance(template, str) else template
+    encoder = _Encoder(tokenizer, template, max_length, max_prompt_length, train_on)
+    kept = [sample for sample in samples if sample.response.strip()]
+    _check_empty(samples, len(samples) - len(kept), on_bad_record)
+    encoder.counts["dropped_empty"] = len(samples) - len(kept)
+    for start in range(0, len(kept), CHUNK):
+        encoder.add(kept[start : start + CHUNK])
+    if not encoder.ids:
+        raise BadInput(
+            f"none of {len(samples)} samples is left to train on ({encoder.counts['dropped_empty']} empty, "
+            f"{encoder.counts['dropped_no_response']} without a response token in max_length {max_length})."
+        )
+    return EncodedDataset(encoder.ids, encoder.masks, encoder.sample_ids, encoder.counts)
+
+
+def keep_end(opening: list[T], tokens: list[T], limit: int) -> list[T]:
+    """`opening` and the last `tokens`, together at most `limit` long."""
+    room = max(limit - len(opening), 0)
+    return opening[:limit] + tokens[max(len(tokens) - room, 0) :]
+
+
+class _Encoder:
+    """Collects rows; its fields are what one call of `encode` shares between samples."""
+
+    def __init__(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        template: Template,
+        max_length: int,
+        max_prompt_length: int,
+        train_on: TrainOn,
+    ) -> None:
+        self._tokenizer, self._template, self._train_on = tokenizer, template, train_on
+        self._max_length, self._max_prompt_length = max_length, max_prompt_length
+        self._opening = [] if template.writes_opening else opening_ids(tokenizer)
+        self._specials = re.compile("|".join(map(re.escape, special_tokens(tokenizer))) or "(?!)")
+        self.ids: list[np.ndarray] = []
+        self.masks: list[np.ndarray] = []
+        self.sample_ids: list[int] = []
+        self.counts: dict[str, int] = dict.fromkeys(COUNTS, 0)
+
+    def add(self, samples: Sequence[Sample]) -> None:
+        every_turn = self._train_on == "all_assistant"
+        rendered = [self._template.render(sample, every_turn) for sample in samples]
+        pieces = [piece for text in rendered for piece in (*text.prompt, *text.response)]
+        tokens = iter(tokenize(pieces, self._tokenizer))
+        for sample, text in zip(samples, rendered, strict=True):
+            prompt = [next(tokens) for _ in text.prompt]
+            response = [next(tokens) for _ in text.response]
+            self._add_row(sample, text, prompt, [token for ids in response for token in ids])
+
+    def _add_row(self, sample: Sample, text: Rendered, prompt: list[list[int]], response: list[int]) -> None:
+        ids = [token for piece in prompt for token in piece]
+        trained = [
+            self._is_trained(piece) for piece, row in zip(text.prompt, prompt, strict=True) for _ in row
+        ]
+        kept = keep_end(self._opening, ids, self._max_prompt_length)
+        opening = [self._train_on == "everything"] * len(self._opening)
+        mask = keep_end(opening, trained, self._max_prompt_length)
+        is_cut = len(kept) < len(self._opening) + len(ids)
+
+        ending = [] if text.is_closed else [self._end_token()]
+        said = (response + ending)[: self._max_length - len(kept)]
+        row, mask = kept + said, mask + [True] * len(said)
+        mask[:1] = [False]  # nothing comes before the first token, so nothing predicts it
+        if not response or not any(mask[len(kept) :]):
+            self.counts["dropped_no_response"] += 1
+            return
+        self.ids.append(np.asarray(row, np.int32))
+        self.masks.append(np.asarray(mask, np.bool_))
+        self.sample_ids.append(sample.index)
+        self._count(
+            samples=1,
+            tokens=len(row),
+            response_tokens=sum(mask),
+            cut_prompts=is_cut,
+            cut_responses=len(said) < len(response + ending),
+            special_in_text=self._spells_special(text),
+        )
+
+    def _is_trained(self, piece: Piece) -> bool:
+        return self._train_on == "everything" or (self._train_on == "all_assistant" and piece.is_assistant)
+
+    def _spells_special(self, text: Rendered) -> bool:
+        literal = (piece.text for piece in (*text.prompt, *text.response) if piece.is_literal)
+        return any(self._specials.search(words) for words in literal)
+
+    def _count(self, **counts: int) -> None:
+        for name, count in counts.items():
+            self.counts[name] += count
+
+    def _end_token(self) -> int:
+        if self._tokenizer.eos_token_id is None:
+            name = self._tokenizer.name_or_path or "given"
+            raise BadInput(
+                f"the tokenizer {name!r} has no end token to close responses with; set its eos_token."
+            )
+        return self._tokenizer.eos_token_id
+
+
+def _check_settings(max_length: int, max_prompt_length: int, train_on: str) -> None:
+    if max_length < 2:
+        raise BadInput(f"max_length must be at least 2 tokens (one asked, one answered), got {max_length}.")
+    if not 1 <= max_prompt_length <= max_length:
+        raise BadInput(
+            f"max_prompt_length must lie between 1 and max_length {max_length}, got {max_prompt_length}."
+        )
+    if train_on not in get_args(TrainOn):
+        raise BadInput(f"train_on must be one of {', '.join(get_args(TrainOn))}, got {train_on!r}.")
+
+
+def _check_empty(samples: Sequence[Sample], empty: int, on_bad_record: OnBadRecord) -> None:
+    if on_bad_record == "refuse" and empty > MAX_EMPTY_SHARE * len(samples):
+        first = next(sample for sample in samples if not sample.response.strip())
+        raise BadInput(
+            f"{first.place}: {empty} of {len(samples)} responses are empty (this is the first), more than "
+            "1 %; mend the data, or set on_bad_record to skip."
+        )

@@ -1,0 +1,111 @@
+"""Marks of teacher, undistilled and distilled student on the held-out text of one run, and their answers."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from stillroom.core.batch import Batch
+from stillroom.core.progress import Display
+from stillroom.core.signals import FinalHidden, Head
+from stillroom.data.collate import Collator
+from stillroom.evaluation.evaluate_model import NEED_DATA, NEED_TEACHER, evaluate_model
+from stillroom.recipe.prepare import Prepared
+from stillroom.taps.capture import capture
+from stillroom.taps.tail import tail_mass
+from stillroom.teachers.live import LiveTeacher
+
+
+class Examiner:
+    """Holds the exam: text, prompts, metrics. Remembers the answers by role."""
+
+    def __init__(
+        self, prepared: Prepared, collator: Collator, teacher: LiveTeacher | None, display: Display
+    ) -> None:
+        self.prepared, self.collator, self.teacher, self.display = prepared, collator, teacher, display
+        self.wishes = prepared.recipe.evaluation
+        self.answers: dict[str, list[dict[str, str]]] = {}
+
+    @property
+    def metrics(self) -> list[str]:
+        return list(self.wishes.metrics or []) if self.prepared.evaluation is not None else []
+
+    def marks(self, model: nn.Module, role: str, title: str) -> dict[str, float]:
+        """Every metric of the recipe for a student; its answers are kept under `role`."""
+        return self._marks(model, role, title, self.metrics, self.teacher)
+
+    def teacher_marks(self) -> dict[str, float]:
+        """The same for the teacher, but for what compares it with itself."""
+        if self.teacher is None:
+            return {}
+        own = [metric for metric in self.metrics if metric not in NEED_TEACHER]
+        return self._marks(self.teacher.model, "teacher", "Evaluating the teacher", own, None)
+
+    def quick_marks(self, model: nn.Module) -> dict[str, float]:
+        """Between training steps: likelihood only, no texts."""
+        metrics = [metric for metric in self.metrics if metric in NEED_DATA]
+        return self._evaluate(model, metrics, self.teacher, [], None)[0]
+
+    def samples(self) -> list[dict[str, str]]:
+        """Prompt, reference and the answer of each role, prompt by prompt."""
+        rows = [dict(row) for row in next(iter(self.answers.values()), [])]
+        return [
+            {"prompt": row["prompt"], "reference": row["reference"]}
+            | {role: answers[number]["text"] for role, answers in self.answers.items()}
+            for number, row in enumerate(rows)
+        ]
+
+    def trimmed_mass(self, student: nn.Module) -> list[str]:
+        """How much probability the models give to head rows outside the shared vocabulary, on some held-out text."""
+        dataset = self.prepared.evaluation or self.prepared.train
+        items = [dataset[index] for index in range(min(8, len(dataset)))]
+        models = {"student": student} | ({"teacher": self.teacher.model} if self.teacher else {})
+        notes = []
+        for role, model in models.items():
+            device = next(model.parameters()).device
+            inputs = {name: value.to(device) for name, value in self.collator(items).items()}
+            side = Batch.from_inputs(inputs).student
+            with torch.no_grad():
+                signals = capture(model, side, (FinalHidden(), Head()))
+            head, shared = signals[Head()], self.prepared.vocab_size
+            if head.weight.shape[0] == shared:
+                continue
+            mass = float(tail_mass(signals[FinalHidden()][side.predicts], head, shared).mean())
+            notes.append(
+                f"Trimming {head.weight.shape[0] - shared} rows of the {role}'s head removed "
+                f"{100 * mass:.2g} % of its probability on {len(items)} samples."
+            )
+        return notes
+
+    def _marks(
+        self, model: nn.Module, role: str, title: str, metrics: list[str], teacher: LiveTeacher | None
+    ) -> dict[str, float]:
+        prompts = self.prepared.prompts
+        if not metrics and not prompts:
+            return {}
+        with self.display.task(title) as advance:
+            values, self.answers[role] = self._evaluate(
+                model, metrics, teacher, prompts, lambda part, done, total: advance(done, total, part)
+            )
+            shown = ((name, values[name]) for name in ("perplexity", "agreement", "rouge_l") if name in values)
+            advance(1, 1, " · ".join(f"{name} {value:.3g}" for name, value in shown))
+        return values
+
+    def _evaluate(
+        self, model: nn.Module, metrics: list[str], teacher: LiveTeacher | None, prompts: list, progress: Any
+    ) -> tuple[dict[str, float], list[dict[str, str]]]:
+        return evaluate_model(
+            model,
+            self.prepared.evaluation,
+            self.collator,
+            self.prepared.tokenizer,
+            metrics=metrics,
+            prompts=prompts,
+            teacher=teacher,
+            vocab_size=self.prepared.vocab_size,
+            batch_size=self.wishes.batch_size,
+            max_new_tokens=self.wishes.max_new_tokens,
+            sampling_temperature=self.wishes.sampling_temperature,
+            seed=self.prepared.recipe.seed,
+            progress=progress,
+        )

@@ -1,0 +1,77 @@
+"""The run folder: who may write into it, and where a stopped run goes on."""
+
+import shutil
+from pathlib import Path
+
+from stillroom.core.errors import BadInput
+from stillroom.core.record import METRICS, RECIPE, SUMMARY, read_jsonl, read_summary, write_jsonl, write_text_atomically
+from stillroom.recipe.load import load_recipe
+from stillroom.recipe.schema import Recipe
+
+FREE = frozenset({"output", "training.logging_steps", "training.eval_steps", "training.save_steps"})
+"""Keys that may differ when a run is resumed: they change what is written, not what is learned."""
+
+
+def claim(recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that holds another run, before any work is done. `overwrite` empties ours of its old run."""
+    run = Path(recipe.output)
+    if not (run / SUMMARY).exists() and not (run / RECIPE).exists():
+        if resume:
+            raise BadInput(f"--resume: {run} holds no run to go on with; leave --resume out to start one")
+        return
+    if resume:
+        _check_same(recipe, run)
+    elif overwrite:
+        _empty(run)
+    else:
+        state = read_summary(run).exit if (run / SUMMARY).exists() else "unfinished"
+        raise BadInput(
+            f"{run} already holds a run ({state}); give another --output, --resume to go on with it, "
+            "or --overwrite to replace it"
+        )
+
+
+def open_run(recipe: Recipe) -> Path:
+    run = Path(recipe.output)
+    run.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(run / RECIPE, recipe.to_yaml())
+    return run
+
+
+def rewind(run: Path, step: int) -> None:
+    """Forget metrics that were written after the checkpoint a run goes on from."""
+    write_jsonl(run / METRICS, [row for row in read_jsonl(run / METRICS) if row["step"] <= step])
+
+
+def _check_same(recipe: Recipe, run: Path) -> None:
+    before, now = _flat(load_recipe(run / RECIPE).model_dump()), _flat(recipe.model_dump())
+    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key not in FREE)
+    if differing:
+        shown = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in differing[:3])
+        raise BadInput(
+            f"--resume: {run} was started with another recipe ({shown}); resume it with its own {RECIPE}, "
+            "or choose another --output"
+        )
+
+
+def _flat(values: object, prefix: str = "") -> dict[str, object]:
+    if isinstance(values, dict):
+        items = values.items()
+    elif isinstance(values, list):
+        items = enumerate(values)
+    else:
+        return {prefix: values}
+    flat: dict[str, object] = {}
+    for key, value in items:
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _empty(run: Path) -> None:
+    """Remove what a run writes, and nothing else."""
+    ours = ("student", "data", "metrics.jsonl", "samples.jsonl", "run.json", "recipe.yaml", "report.html")
+    for path in [run / name for name in (*ours, "objective.safetensors")] + list(run.glob("checkpoint-*")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

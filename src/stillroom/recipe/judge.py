@@ -1,0 +1,62 @@
+"""Marks for a model that was trained somewhere else: the evaluation of a run, without the run."""
+
+from pathlib import Path
+
+from stillroom.core.progress import Display, Silent
+from stillroom.core.record import STUDENT, SUMMARY
+from stillroom.data.collate import Collator
+from stillroom.data.columns import to_samples
+from stillroom.data.encode import encode
+from stillroom.data.prompts import prompts_for_generation
+from stillroom.data.sources import read_records
+from stillroom.evaluation.evaluate_model import METRICS, NEED_TEACHER, evaluate_model
+from stillroom.recipe.models import load_config, load_student, load_teacher, load_tokenizer
+from stillroom.recipe.prepare import shared_vocabulary
+from stillroom.recipe.schema import Student, Teacher
+from stillroom.teachers.live import LiveTeacher
+
+
+def judge(
+    model: str,
+    data: str,
+    *,
+    teacher: str | None = None,
+    template: str = "alpaca",
+    max_length: int = 512,
+    prompts: int = 100,
+    limit: int | None = None,
+    display: Display | None = None,
+) -> dict[str, float]:
+    """All metrics that can be had for `model` (a run folder means its student) on the samples of `data`."""
+    display = display or Silent()
+    source = model if not (Path(model) / SUMMARY).exists() else str(Path(model) / STUDENT)
+    sources = {"student": source} | ({"teacher": teacher} if teacher else {})
+    tokenizers = {role: load_tokenizer(each, role) for role, each in sources.items()}
+    configs = {role: load_config(each, role) for role, each in sources.items()}
+    match = shared_vocabulary(tokenizers, configs)
+    samples = to_samples(read_records(data)).samples[:limit]
+    dataset = encode(samples, tokenizers["student"], template, max_length, on_bad_record="skip")
+    items = prompts_for_generation(samples[:prompts], tokenizers["student"], template, max_length // 2)
+    metrics = [name for name in METRICS if teacher or name not in NEED_TEACHER]
+    if not items:
+        metrics.remove("rouge_l")
+    weights = load_student(Student(model=source), seed=0)
+    live = None
+    if teacher:
+        live = LiveTeacher(
+            load_teacher(Teacher(model=teacher)), vocab_size=match.shared, vocabulary=match.identity
+        )
+    with display.task("Evaluating") as advance:
+        values, _ = evaluate_model(
+            weights,
+            dataset,
+            Collator(padding_id=0),
+            tokenizers["student"],
+            metrics=metrics,
+            prompts=items,
+            teacher=live,
+            vocab_size=match.shared if teacher else None,
+            max_new_tokens=max_length - max_length // 2,
+            progress=lambda part, done, total: advance(done, total, part),
+        )
+    return values

@@ -1,0 +1,169 @@
+"""Tokenizers, configurations and weights of Hugging Face models, by folder or Hub name.
+
+Weights come from safetensors only and no code of a repository is executed. What cannot be loaded is one sentence.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stillroom.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from stillroom.recipe.schema import Student, Teacher
+
+ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+"""Implementations a configuration may name. Others are code from a Hub repository."""
+
+T = TypeVar("T")
+
+
+def load_tokenizer(source: str, role: str) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    return _loaded(
+        role, "tokenizer", source, lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    )
+
+
+def load_config(source: str, role: str) -> "PreTrainedConfig":
+    from transformers import AutoConfig
+
+    config = _loaded(
+        role, "model", source, lambda: AutoConfig.from_pretrained(source, trust_remote_code=False)
+    )
+    if config._attn_implementation not in ATTENTION:
+        raise BadInput(
+            f"{role}: {source} asks for the attention implementation {config._attn_implementation!r}, which would run "
+            f"code from elsewhere; expected one of {', '.join(map(str, ATTENTION[1:]))}"
+        )
+    return config
+
+
+def empty_model(config: "PreTrainedConfig") -> "PreTrainedModel":
+    """The architecture without weights (on the meta device): sizes and module names cost nothing."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
+def check_causal(config: "PreTrainedConfig", source: str, role: str) -> None:
+    from transformers import AutoModelForCausalLM
+
+    if type(config) not in AutoModelForCausalLM._model_mapping:
+        raise BadInput(
+            f"{role}: {source} is a {config.model_type!r} model, which does not predict next tokens; "
+            "choose a causal language model"
+        )
+
+
+def load_student(choice: "Student", seed: int) -> "PreTrainedModel":
+    """The student with its own weights, or with new ones that `seed` alone decides; adapters are put on here."""
+    import torch
+    from transformers import AutoModelForCausalLM, set_seed
+
+    set_seed(seed)
+    dtype = "auto" if choice.dtype == "auto" else getattr(torch, choice.dtype)
+    if choice.init == "random":
+        settings = {} if dtype == "auto" else {"dtype": dtype}
+        model = AutoModelForCausalLM.from_config(load_config(choice.model, "student"), **settings)
+    else:
+        model = _weights(choice.model, "student", dtype)
+    if choice.lora is not None:
+        model = _with_adapters(model, choice.lora)
+    return model
+
+
+def load_teacher(choice: "Teacher") -> "PreTrainedModel":
+    import torch
+
+    dtype = "auto" if choice.dtype == "auto" else getattr(torch, choice.dtype)
+    return _weights(choice.model, "teacher", dtype)
+
+
+def _weights(source: str, role: str, dtype: Any) -> "PreTrainedModel":
+    from transformers import AutoModelForCausalLM
+
+    return _loaded(
+        role,
+        "weights",
+        source,
+        lambda: AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        ),
+    )
+
+
+def _with_adapters(model: "PreTrainedModel", lora: Any) -> Any:
+    try:
+        from peft import LoraConfig, TaskType, get_peft_model
+    except ImportError as error:
+        raise BadInput("student.lora needs the package peft: pip install 'stillroom[peft]'") from error
+    settings = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        task_type=TaskType.CAUSAL_LM,
+    )
+    try:
+        return get_peft_model(model, settings)
+    except ValueError as error:
+        raise BadInput(f"student.lora: {str(error).splitlines()[0]}") from error
+
+
+def _loaded(role: str, what: str, source: str, load: Callable[[], T]) -> T:
+    path = Path(source).expanduser()
+    try:
+        with _quiet():
+            return load()
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if path.is_dir():
+            held = ", ".join(sorted(each.name for each in path.iterdir())[:8]) or "nothing"
+            raise BadInput(
+                f"{role}: no {what} could be loaded from the folder {source} ({held}): {reason}"
+            ) from error
+        raise BadInput(
+            f"{role}: {source} is neither a folder here nor a model whose {what} could be loaded from the Hub: {reason}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No loading bars of transformers between ours."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
+
+
+def describe(model: Any, source: str, vocabulary: str) -> dict[str, Any]:
+    """What run.json says of a model. The hash is over names, shapes and bytes of all weights, in order."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    parameters = sum(each.numel() for each in model.parameters())
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    return {
+        "source": source,
+        "model_type": model.config.model_type,
+        "parameters": parameters,
+        "trained_parameters": trained,
+        "sha256": digest.hexdigest(),
+        "vocabulary": vocabulary,
+    }

@@ -1,0 +1,215 @@
+"""Everything that can be known and refused before a weight is loaded: tokenizers, text, vocabularies, objectives."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stillroom.core.errors import BadInput
+from stillroom.core.objective import Objective
+from stillroom.core.progress import Display, Silent
+from stillroom.recipe.models import check_causal, empty_model, load_config, load_tokenizer
+from stillroom.recipe.schema import PYTHON_DOCS, Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+    from stillroom.alignment.vocabulary import VocabularyMatch
+    from stillroom.data.columns import Sample, Samples
+    from stillroom.data.dataset import EncodedDataset
+    from stillroom.data.prompts import PromptItem
+
+
+@dataclass
+class Prepared:
+    """A recipe whose text is encoded and whose parts have been checked against each other."""
+
+    recipe: Recipe
+    tokenizer: "PreTrainedTokenizerBase"
+    train: "EncodedDataset"
+    evaluation: "EncodedDataset | None"
+    prompts: "list[PromptItem]"
+    vocab_size: int
+    """Rows of the heads that take part: the vocabulary that student and teacher share."""
+    vocabulary: str
+    """Its identity."""
+    sizes: dict[str, int]
+    """Parameters of student and teacher."""
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What run.json says of the text."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences a person should see."""
+
+
+def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
+    """Read and encode the text, compare the vocabularies, try the objectives on the shapes. Raises `BadInput`."""
+    display = display or Silent()
+    with display.task("Reading models and text") as advance:
+        advance(0, 3, "tokenizers")
+        configs = {"student": load_config(recipe.student.model, "student")}
+        check_causal(configs["student"], recipe.student.model, "student")
+        tokenizer = load_tokenizer(recipe.student.model, "student")
+        if recipe.teacher is not None:
+            configs["teacher"] = load_config(recipe.teacher.model, "teacher")
+            check_causal(configs["teacher"], recipe.teacher.model, "teacher")
+        notes = list(recipe.warnings)
+        tokenizers = {"student": tokenizer}
+        if recipe.teacher is not None:
+            tokenizers["teacher"] = load_tokenizer(recipe.teacher.model, "teacher")
+            if recipe.data.template == "chat":
+                _check_templates(tokenizers)
+        match = shared_vocabulary(tokenizers, configs)
+        rows = {role: config.get_text_config().vocab_size for role, config in configs.items()}
+        vocab_size, vocabulary = rows["student"], match.identity
+        if len(set(rows.values())) > 1:
+            vocab_size = match.shared
+            notes.append(
+                f"The heads have {rows['student']} (student) and {rows['teacher']} (teacher) rows over one "
+                f"tokenizer; both are trimmed to the {vocab_size} that it defines."
+            )
+        advance(1, 3, "objectives")
+        sizes = _try_objectives(recipe, configs, vocab_size, vocabulary)
+        advance(2, 3, "text")
+        prepared = _encode(recipe, tokenizer, vocab_size, vocabulary, sizes, notes)
+        advance(3, 3, f"{prepared.data['train']['response_tokens']:,} response tokens to train on")
+    return prepared
+
+
+def make_objectives(recipe: Recipe) -> dict[str, Objective]:
+    """New objectives by their names in curves and tables."""
+    from stillroom.objectives import find
+
+    return {
+        name: find(choice.use)(**choice.settings)
+        for name, choice in zip(recipe.objective_names, recipe.objectives, strict=True)
+    }
+
+
+def shared_vocabulary(
+    tokenizers: "Mapping[str, PreTrainedTokenizerBase]", configs: "Mapping[str, PreTrainedConfig]"
+) -> "VocabularyMatch":
+    """What "student" and, if there is one, "teacher" share; `BadInput` where they do not share a vocabulary."""
+    from stillroom.alignment.vocabulary import compare_vocabularies
+
+    student, teacher = tokenizers["student"], tokenizers.get("teacher", tokenizers["student"])
+    rows = {role: config.get_text_config().vocab_size for role, config in configs.items()}
+    return compare_vocabularies(
+        student.get_vocab(),
+        teacher.get_vocab(),
+        rows["student"],
+        rows.get("teacher", rows["student"]),
+        lambda text: student.encode(text, add_special_tokens=False),
+        lambda text: teacher.encode(text, add_special_tokens=False),
+    )
+
+
+def _check_templates(tokenizers: "Mapping[str, PreTrainedTokenizerBase]") -> None:
+    from stillroom.data.chat import check_same_chat_template
+
+    check_same_chat_template(tokenizers["student"], tokenizers["teacher"])
+
+
+def _try_objectives(
+    recipe: Recipe, configs: "dict[str, PreTrainedConfig]", vocab_size: int, vocabulary: str
+) -> dict[str, int]:
+    """Set the objectives up on the shapes alone, so that a bad pair is refused now and not after the weights."""
+    from stillroom.taps.shape import model_shape
+
+    models = {role: empty_model(config) for role, config in configs.items()}
+    shapes = {role: model_shape(model, vocab_size, vocabulary) for role, model in models.items()}
+    for objective in make_objectives(recipe).values():
+        reads = objective.setup(shapes["student"], shapes.get("teacher", shapes["student"]))
+        if reads.teacher and recipe.teacher is None:
+            raise BadInput(
+                f"{type(objective).__name__} reads signals of a teacher; name one under teacher.model"
+            )
+    return {role: sum(each.numel() for each in model.parameters()) for role, model in models.items()}
+
+
+def _encode(
+    recipe: Recipe, tokenizer: Any, vocab_size: int, vocabulary: str, sizes: dict[str, int], notes: list[str]
+) -> Prepared:
+    from stillroom.data.encode import encode
+    from stillroom.data.prompts import prompts_for_generation
+
+    data = recipe.data
+    train_samples, eval_samples = read_samples(recipe)
+    settings = {"max_length": data.max_length, "max_prompt_length": data.max_prompt_length}
+    train = encode(
+        train_samples,
+        tokenizer,
+        data.template,
+        train_on=data.train_on,
+        on_bad_record=data.on_bad_record,
+        **settings,
+    )
+    arguments = recipe.training
+    batch = arguments["per_device_train_batch_size"] * arguments["gradient_accumulation_steps"]
+    train.require(batch)
+    facts = {"train": _facts(train_samples, train)}
+    evaluation, prompts = None, []
+    if eval_samples is not None:
+        evaluation = encode(eval_samples, tokenizer, data.template, on_bad_record="skip", **settings)
+        facts["eval"] = _facts(eval_samples, evaluation)
+        limit = data.max_prompt_length or data.max_length // 2
+        prompts = prompts_for_generation(
+            eval_samples[: recipe.evaluation.prompts], tokenizer, data.template, limit
+        )
+        notes += _shared_questions(train_samples, eval_samples)
+    for split, counted in facts.items():
+        notes += [f"{split}: {sentence}" for sentence in _losses(counted)]
+    return Prepared(
+        recipe, tokenizer, train, evaluation, prompts, vocab_size, vocabulary, sizes, facts, notes
+    )
+
+
+def read_samples(recipe: Recipe) -> "tuple[Samples, Samples | None]":
+    """Training and evaluation samples, cut to the limits of the recipe."""
+    from dataclasses import replace
+
+    from stillroom.data.columns import to_samples
+    from stillroom.data.sources import read_records
+
+    data = recipe.data
+    train, held_out = data.train, data.eval
+    if PYTHON_DOCS in (train, held_out):
+        from stillroom.data.python_docs import harvest, write_harvest
+
+        paths = write_harvest(harvest(), Path(recipe.output) / "data")
+        train, held_out = (
+            str(path) if source == PYTHON_DOCS else source
+            for source, path in zip((train, held_out), paths, strict=True)
+        )
+    samples = to_samples(read_records(train, "train", data.on_bad_record), data.on_bad_record)
+    samples = replace(samples, samples=samples.samples[: data.limit])
+    if held_out is None:
+        return samples, None
+    split = "train" if data.eval_split is None else data.eval_split
+    others = to_samples(read_records(held_out, split, data.on_bad_record), data.on_bad_record)
+    return samples, replace(others, samples=others.samples[: data.eval_limit])
+
+
+def _facts(samples: "Samples", encoded: "EncodedDataset") -> dict[str, Any]:
+    return {
+        "source": samples.source,
+        "sha256": samples.sha256,
+        **encoded.report,
+        "skipped_records": len(samples.skipped),
+    }
+
+
+def _losses(facts: dict[str, Any]) -> list[str]:
+    words = {
+        "skipped_records": "records could not be read and were left out",
+        "dropped_empty": "samples with an empty response were left out",
+        "dropped_no_response": "samples were left out because no response token fits",
+        "special_in_text": "samples spell a special token in their text; it was encoded as text",
+    }
+    return [f"{facts[key]} {sentence}." for key, sentence in words.items() if facts.get(key)]
+
+
+def _shared_questions(train: "list[Sample] | Samples", evaluation: "list[Sample] | Samples") -> list[str]:
+    from stillroom.data.overlap import overlap
+
+    shared = overlap(train, evaluation)
+    return [f"{shared}. Held-out numbers are too good by that much."] if shared.count else []

@@ -1,0 +1,254 @@
+"""One run, from a prepared recipe to a finished run folder."""
+
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import TrainingArguments
+
+from stillroom.core.progress import Display, Silent
+from stillroom.core.record import OBJECTIVE, SAMPLES, STUDENT, RunSummary, write_jsonl, write_summary
+from stillroom.data.collate import Collator
+from stillroom.recipe import folder
+from stillroom.recipe.examine import Examiner
+from stillroom.recipe.models import describe, load_student, load_teacher
+from stillroom.recipe.prepare import Prepared, make_objectives, prepare
+from stillroom.recipe.schema import Recipe
+from stillroom.taps.prepare import prepare as prepare_taps
+from stillroom.taps.shape import model_shape
+from stillroom.teachers.live import LiveTeacher, scan_weights
+from stillroom.training import checkpoint
+from stillroom.training.callbacks import RecordMetrics, ShowProgress, StopAtStep
+from stillroom.training.guard import NonFiniteLoss
+from stillroom.training.pair import Pair
+from stillroom.training.trainer import DistillationTrainer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PACKAGES = ("stillroom", "torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
+
+
+def run_recipe(
+    recipe: Recipe,
+    *,
+    name: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    display: Display | None = None,
+) -> RunSummary:
+    """Distil as the recipe says and leave a run folder behind (`stillroom.core.record`).
+
+    `name` is what tables call the run (default: its objectives). Raises `BadInput` before any weight is loaded where
+    that is possible, and `NonFiniteLoss` where training broke; what was done until then stays in the folder.
+    """
+    folder.claim(recipe, resume=resume, overwrite=overwrite)
+    return _Run(prepare(recipe, display), name, display or Silent()).execute(resume)
+
+
+class _Run:
+    """The state of one run; its methods are the chapters in their order."""
+
+    def __init__(self, prepared: Prepared, name: str | None, display: Display) -> None:
+        self.prepared, self.display = prepared, display
+        self.recipe = prepared.recipe
+        self.arguments = training_arguments(self.recipe)
+        self.is_main = self.arguments.process_index == 0
+        self.summary = RunSummary(
+            name=name or " + ".join(self.recipe.objective_names),
+            data=prepared.data,
+            seed=self.recipe.seed,
+            versions={package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
+            notes=prepared.notes,
+        )
+
+    def execute(self, resume: bool) -> RunSummary:
+        self.run = folder.open_run(self.recipe)
+        self.summary.environment = environment(self.arguments)
+        for note in self.prepared.notes:
+            self.display.say(f"note: {note}")
+        try:
+            self._load()
+            self._examine_before()
+            self._train(resume)
+            if self.summary.exit == "done":
+                self._examine_after()
+            self._save_student()
+        except NonFiniteLoss:
+            self.summary.exit = "failed"
+            raise
+        finally:
+            if self.summary.exit == "running":
+                self.summary.exit = "failed"
+            self._write_summary()
+        return self.summary
+
+    def _write_summary(self) -> None:
+        if self.is_main:
+            write_summary(self.run, self.summary)
+
+    def _load(self) -> None:
+        recipe, prepared = self.recipe, self.prepared
+        with self.display.task("Loading the models") as advance:
+            self.teacher = None
+            if recipe.teacher is not None:
+                weights = load_teacher(recipe.teacher)
+                self.teacher = LiveTeacher(
+                    weights, vocab_size=prepared.vocab_size, vocabulary=prepared.vocabulary
+                )
+                self.summary.models["teacher"] = describe(weights, recipe.teacher.model, prepared.vocabulary)
+            advance(1, 2)
+            self.student: PreTrainedModel = load_student(recipe.student, recipe.seed)
+            scan_weights(self.student)
+            self.summary.models["student"] = describe(self.student, recipe.student.model, prepared.vocabulary)
+            self._build_pair()
+            advance(2, 2)
+
+    def _build_pair(self) -> None:
+        prepared = self.prepared
+        objectives = make_objectives(self.recipe)
+        weights = dict(zip(objectives, (each.weight for each in self.recipe.objectives), strict=True))
+        shape = model_shape(self.student, prepared.vocab_size, prepared.vocabulary)
+        torch.manual_seed(self.recipe.seed)  # trainable parts of objectives, whatever the student's start drew
+        self.pair = Pair(self.student, objectives, weights, shape, self.teacher and self.teacher.shape)
+        prepare_taps(self.student, self.pair.student_requests)
+        if self.teacher is not None:
+            self.teacher.check_distinct(self.student)
+            self.teacher.prepare(self.pair.teacher_requests)
+        self.summary.objectives = [
+            {
+                "use": choice.use,
+                "name": name,
+                "weight": choice.weight,
+                "additive": objective.additive,
+                "terms": dict(objective.terms),
+                "settings": choice.settings,
+            }
+            for choice, (name, objective) in zip(self.recipe.objectives, objectives.items(), strict=True)
+        ]
+        self.summary.notes += [
+            f"{name} is not additive: it is averaged over micro-batches, so it depends on how a step is split."
+            for name, objective in objectives.items()
+            if not objective.additive
+        ]
+
+    # --- the marks ------------------------------------------------------------------------------------------------
+
+    def _examine_before(self) -> None:
+        device = self.arguments.device
+        self.student.to(device)
+        if self.teacher is not None:
+            self.teacher.model.to(device)
+        self.examiner = Examiner(self.prepared, collator(self.prepared), self.teacher, self.display)
+        self.summary.notes += self.examiner.trimmed_mass(self.student)
+        self.summary.teacher = self.examiner.teacher_marks()
+        self.summary.baseline = self.examiner.marks(self.student, "baseline", "Evaluating the student before training")
+        self._write_summary()
+
+    def _examine_after(self) -> None:
+        self.summary.final = self.examiner.marks(self.student, "student", "Evaluating the student")
+        if self.is_main:
+            write_jsonl(self.run / SAMPLES, self.examiner.samples())
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def _train(self, resume: bool) -> None:
+        has_eval = self.prepared.evaluation is not None and self.arguments.eval_strategy != "no"
+        trainer = DistillationTrainer(
+            self.pair,
+            args=self.arguments,
+            teacher=self.teacher,
+            train_dataset=self.prepared.train,
+            data_collator=collator(self.prepared),
+            evaluate_student=(lambda: self.examiner.quick_marks(self.student)) if has_eval else None,
+            one_cycle=self.recipe.training["lr_scheduler_type"] == "onecycle",
+        )
+        start = self._resume_point(trainer) if resume else None
+        stop = StopAtStep()
+        trainer.add_callback(stop)
+        trainer.add_callback(RecordMetrics(trainer, self.run))
+        quiet = self.display if self.is_main else Silent()
+        with quiet.task(f"Training: {self.summary.name}") as advance, stop.listening():
+            trainer.add_callback(ShowProgress(trainer, advance))
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
+        self._note_training(trainer, stopped=stop.stopped)
+
+    def _resume_point(self, trainer: DistillationTrainer) -> Path | None:
+        found, reasons = checkpoint.newest(self.run)
+        for reason in reasons:
+            self.display.say(f"passed over: {reason}")
+        step = int(found.name.rpartition("-")[2]) if found else 0
+        self.display.say(f"going on from step {step}" if found else "no checkpoint to go on from; starting anew")
+        if self.is_main:
+            folder.rewind(self.run, step)
+        return found
+
+    def _note_training(self, trainer: DistillationTrainer, *, stopped: bool) -> None:
+        summary = self.summary
+        summary.exit = "stopped" if stopped else "done"
+        summary.steps = trainer.state.global_step
+        summary.tokens = trainer.trained_tokens
+        summary.seconds = round(trainer.train_seconds, 3)
+        summary.tokens_per_second = round(trainer.trained_tokens / max(trainer.train_seconds, 1e-9), 1)
+        summary.peak_memory_bytes = peak_memory()
+        summary.notes += trainer.inert()
+        for note in trainer.inert():
+            self.display.say(f"note: {note}")
+
+    def _save_student(self) -> None:
+        if not self.is_main:
+            return
+        target = self.run / STUDENT
+        self.student.save_pretrained(target)
+        self.prepared.tokenizer.save_pretrained(target)
+        trained = {name: each.detach().cpu() for name, each in self.pair.parts.state_dict().items()}
+        if trained:
+            save_file(trained, self.run / OBJECTIVE)
+
+
+def collator(prepared: Prepared) -> Collator:
+    ids = (prepared.tokenizer.pad_token_id, prepared.tokenizer.eos_token_id, 0)
+    return Collator(padding_id=next(each for each in ids if each is not None))
+
+
+def training_arguments(recipe: Recipe) -> TrainingArguments:
+    """The `training` section as it stands, with what belongs to the run rather than to a person."""
+    settings = dict(recipe.training)
+    if settings["lr_scheduler_type"] == "onecycle":
+        settings["lr_scheduler_type"] = "constant"  # the trainer puts OneCycle in its place
+    return TrainingArguments(
+        output_dir=recipe.output,
+        seed=recipe.seed,
+        data_seed=settings.pop("data_seed", recipe.seed),
+        disable_tqdm=True,
+        **settings,
+    )
+
+
+def peak_memory() -> int:
+    """Bytes: of the accelerator where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def environment(arguments: TrainingArguments) -> dict[str, Any]:
+    device = torch.cuda.get_device_name() if arguments.device.type == "cuda" else platform.processor() or "CPU"
+    precision = "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else "float32"
+    return {
+        "device": f"{arguments.device.type}: {device}",
+        "threads": torch.get_num_threads(),
+        "world_size": arguments.world_size,
+        "precision": precision,
+        "platform": platform.platform(),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+    }

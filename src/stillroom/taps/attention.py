@@ -1,0 +1,163 @@
+"""An attention function that shows queries, keys and values of chosen layers, and changes nothing else.
+
+It stands on the library's SDPA function and is registered, with a mask function of the same name, for every
+model that asks the registry: no family is patched. Without the mask function the library would drop the
+padding mask in silence. Gemma 2 soft-caps its scores, which SDPA cannot: softmax(cap * tanh(scores / cap)) is
+computed here in blocks of queries. Attention sinks (gpt-oss) and position biases (T5) are refused by name.
+
+What is seen is stored by layer, so that a second call overwrites the first, and only while a `Recorder` is
+active: the recomputation of gradient checkpointing happens after that and stores nothing.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from stillroom.core.errors import BadInput
+from stillroom.core.signals import QueryKey, QueryKeys, Request, Values
+
+NAME = "stillroom"
+QUERY_BLOCK = 256
+
+
+class Recorder:
+    """Answers to `QueryKey` and `Values` in one forward pass, and how often each layer was seen."""
+
+    def __init__(self, requests: Collection[Request]) -> None:
+        self.wanted = frozenset(requests)
+        self.answers: dict[Request, Any] = {}
+        self.calls: Counter[int] = Counter()
+        self.wants_gradient = torch.is_grad_enabled()
+
+    def see(self, layer: int, seen: QueryKeys, value: Tensor) -> None:
+        self.calls[layer] += 1
+        for request, answer in ((QueryKey(layer), seen), (Values(layer), value)):
+            if request in self.wanted:
+                self.check_gradient()
+                self.answers[request] = answer
+
+    def check_gradient(self) -> None:
+        """Reentrant checkpointing runs layers without a graph: a loss on what they show is constant."""
+        if self.wants_gradient and not torch.is_grad_enabled():
+            raise BadInput(
+                "Expected non-reentrant gradient checkpointing, because the reentrant kind detaches what is "
+                "recorded inside a layer: set gradient_checkpointing_kwargs to {'use_reentrant': False}."
+            )
+
+
+_active: ContextVar[Recorder | None] = ContextVar("stillroom_recorder", default=None)
+
+
+@contextmanager
+def recording(recorder: Recorder) -> Iterator[Recorder]:
+    """While open, attention functions of this thread show their inputs to `recorder`."""
+    token = _active.set(recorder)
+    try:
+        yield recorder
+    finally:
+        _active.reset(token)
+
+
+def register() -> None:
+    """Make the name known to transformers, for attention and for masks. Calling it again changes nothing."""
+    AttentionInterface.register(NAME, attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
+    s_aux: Tensor | None = None,
+    position_bias: Tensor | None = None,
+    **extras: Any,
+) -> tuple[Tensor, None]:
+    """Attention as transformers calls it: query `[B,H,S,d]`, key `[B,G,S,d]`, value `[B,G,S,e]` to
+    `[B,S,H,e]`.
+
+    `extras` is what models hand to every implementation; SDPA reads of it what it knows. A keyword that
+    changes the result and is known to neither shows in the comparison that `prepare` makes.
+    """
+    for name, given in (("attention sinks", s_aux), ("a position bias", position_bias)):
+        if given is not None:
+            raise BadInput(
+                f"{type(module).__name__} uses {name}, which cannot be recorded: choose other signals."
+            )
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    recorder = _active.get()
+    if recorder is not None:
+        seen = QueryKeys(query, key, scaling, softcap, sliding_window or None)
+        recorder.see(_layer(module), seen, value)
+    if softcap is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **extras
+        )
+    return _softcapped(query, key, value, attention_mask, scaling, dropout, softcap), None
+
+
+def _layer(module: nn.Module) -> int:
+    index = module.layer_idx
+    assert isinstance(index, int)
+    return index + 1
+
+
+def _softcapped(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scaling: float,
+    dropout: float,
+    softcap: float,
+) -> Tensor:
+    rows = query.shape[2]
+    if mask is None and rows > 1:  # no mask means causal, aligned at the first key
+        key, value = key[:, :, :rows], value[:, :, :rows]
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    outputs = []
+    for start in range(0, rows, QUERY_BLOCK):
+        part = query[:, :, start : start + QUERY_BLOCK]
+        if mask is not None:
+            hidden = ~mask[:, :, start : start + QUERY_BLOCK]
+        else:
+            hidden = _future(part.shape[2], key.shape[2], start if rows > 1 else key.shape[2] - 1, key.device)
+        arguments = (part, key, value, hidden, scaling, dropout, softcap)
+        if (
+            rows > QUERY_BLOCK and torch.is_grad_enabled()
+        ):  # else the blocks would keep all S x S weights together
+            outputs.append(checkpoint(_attend, *arguments, use_reentrant=False))
+        else:
+            outputs.append(_attend(*arguments))
+    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous()
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, scaling: float, dropout: float, softcap: float
+) -> Tensor:
+    scores = torch.tanh(query @ key.transpose(2, 3) * scaling / softcap) * softcap
+    # the smallest number, not minus infinity: a row of padding becomes uniform instead of NaN
+    scores = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    return torch.dropout(weights, dropout, train=dropout > 0) @ value
+
+
+def _future(rows: int, keys: int, offset: int, device: torch.device) -> Tensor:
+    at = torch.arange(rows, device=device)[:, None] + offset
+    return torch.arange(keys, device=device)[None, :] > at

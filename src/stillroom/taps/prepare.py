@@ -1,0 +1,139 @@
+"""Make a model ready for the signals that will be asked of it, and refuse by name what cannot be had.
+
+Two tiny forward passes on a padded probe decide, before any training: the attention function must be called
+once by each layer and must leave the logits as they were, and head(final hidden) must equal the model's
+logits.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from stillroom.core.batch import Side
+from stillroom.core.errors import BadInput
+from stillroom.core.signals import FinalHidden, Head, Hidden, QueryKey, Request, Values
+from stillroom.taps.anatomy import causal_lm, text_config
+from stillroom.taps.attention import NAME, Recorder, recording, register
+from stillroom.taps.capture import capture, model_inputs
+
+LAYER_TYPES = ("full_attention", "sliding_attention")
+
+
+def prepare(model: nn.Module, requests: Collection[Request]) -> None:
+    """Check that `model` can answer `requests`, and select our attention function if attention is asked for.
+
+    Call it on the whole model, before it is sharded or compiled. Raises `BadInput`; a refused model keeps the
+    attention implementation that it had.
+    """
+    lm = causal_lm(model)
+    _check_layers(lm, requests)
+    probe = _probe(lm)
+    with _at_rest(lm):
+        if any(isinstance(request, QueryKey | Values) for request in requests):
+            _select_attention(lm, probe, requests)
+        if any(isinstance(request, Head | FinalHidden) for request in requests):
+            _check_head(lm, probe)
+
+
+def _check_layers(lm: PreTrainedModel, requests: Collection[Request]) -> None:
+    depth = text_config(lm).num_hidden_layers
+    for request in requests:
+        if isinstance(request, Hidden | QueryKey | Values):
+            lowest = 0 if isinstance(request, Hidden) else 1
+            if not lowest <= request.layer <= depth:
+                raise BadInput(
+                    f"Expected a layer from {lowest} to {depth} in {request!r}, because the model "
+                    f"({lm.config.model_type}) has {depth} layers, got {request.layer}: choose another layer."
+                )
+
+
+def _select_attention(lm: PreTrainedModel, probe: Side, requests: Collection[Request]) -> None:
+    """Select our attention function; the model must call it once a layer and say the same as before."""
+    layers = {request.layer for request in requests if isinstance(request, QueryKey | Values)}
+    _check_layer_types(lm, layers)
+    before = lm.config._attn_implementation
+    if before == NAME:
+        return
+    expected = _logits(lm, probe)
+    register()
+    lm.set_attn_implementation(NAME)
+    try:
+        with recording(Recorder(())) as recorder:
+            tapped = _logits(lm, probe)
+        _check_calls(lm, recorder, layers)
+        _check_equal(lm, probe, tapped, expected, "computes other logits when its attention is recorded")
+    except BaseException:
+        lm.set_attn_implementation(before)
+        raise
+
+
+def _check_layer_types(lm: PreTrainedModel, layers: set[int]) -> None:
+    types = getattr(text_config(lm), "layer_types", None) or ()
+    for layer in sorted(layers):
+        if types and types[layer - 1] not in LAYER_TYPES:
+            raise BadInput(
+                f"Expected layer {layer} of {lm.config.model_type!r} to have full or sliding-window "
+                f"attention, it has {types[layer - 1]}, whose queries and keys mean something else: choose "
+                "another layer."
+            )
+
+
+def _check_calls(lm: PreTrainedModel, recorder: Recorder, layers: set[int]) -> None:
+    depth = text_config(lm).num_hidden_layers
+    if any(recorder.calls[layer] != 1 for layer in layers):
+        raise BadInput(
+            f"Expected one recorded attention call a layer, got {recorder.calls.total()} for {depth} layers: "
+            f"models of type {lm.config.model_type!r} do not compute attention through transformers' "
+            "attention registry, so that their queries, keys and values cannot be recorded; choose "
+            "objectives on logits or hidden states."
+        )
+
+
+def _check_head(lm: PreTrainedModel, probe: Side) -> None:
+    """The head that we hand out, applied to what the decoder alone says, must give the logits."""
+    signals = capture(lm, probe, {FinalHidden(), Head()})
+    rebuilt = signals[Head()](signals[FinalHidden()])
+    _check_equal(lm, probe, rebuilt, _logits(lm, probe), "turns hidden states into logits in an unknown way")
+
+
+def _logits(lm: PreTrainedModel, probe: Side) -> Tensor:
+    return lm(**model_inputs(lm, probe)).logits
+
+
+def _check_equal(lm: PreTrainedModel, probe: Side, got: Tensor, expected: Tensor, fault: str) -> None:
+    """Equal on real tokens to half the digits of the precision: a lost mask is far above that."""
+    real = probe.attention_mask.bool()
+    got, expected = got[real], expected[real]
+    tolerance = torch.finfo(expected.dtype).eps ** 0.5 * expected.float().abs().max()
+    difference = (got.float() - expected.float()).abs().max()
+    if not difference <= tolerance:
+        raise BadInput(
+            f"A model of type {lm.config.model_type!r} {fault} (logits differ by {difference:.3g}): this "
+            "family is not supported for these signals, choose objectives that read others."
+        )
+
+
+def _probe(lm: PreTrainedModel) -> Side:
+    """Two rows of eight tokens, one padded on the left: a mask that is lost changes the logits."""
+    device = lm.get_input_embeddings().weight.device
+    rows = text_config(lm).vocab_size
+    ids = (torch.arange(16, device=device).reshape(2, 8) * 7 + 5) % rows
+    mask = torch.ones_like(ids)
+    mask[1, :3] = 0
+    return Side(ids, mask, mask.bool())
+
+
+@contextmanager
+def _at_rest(lm: PreTrainedModel) -> Iterator[None]:
+    """No gradient and no dropout, and every module's mode restored: some parts may be frozen on their own."""
+    modes = [(module, module.training) for module in lm.modules()]
+    lm.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -1,0 +1,123 @@
+"""Random batches and random answers to any request, in the shapes of two small models."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stillroom.core.batch import Batch, Side
+from stillroom.core.shape import ModelShape
+from stillroom.core.signals import (
+    Embedding,
+    FinalHidden,
+    Head,
+    HeadWeights,
+    Hidden,
+    Logits,
+    QueryKey,
+    QueryKeys,
+    Request,
+    Values,
+)
+
+Answers = dict[Request, Any]
+Change = Callable[[Request, Tensor, Side], Tensor]
+
+
+def random_batch(student: ModelShape, teacher: ModelShape, generator: torch.Generator) -> Batch:
+    """Three samples of unequal length, padded on the right; two sides where the vocabularies differ."""
+    ours = _side(student, [9, 7, 4], [3, 2, 1], generator)
+    if student.vocabulary == teacher.vocabulary:
+        return Batch(ours, ours, torch.arange(3))
+    return Batch(ours, _side(teacher, [7, 8, 4], [2, 3, 1], generator), torch.arange(3))
+
+
+def _side(shape: ModelShape, lengths: list[int], prompts: list[int], generator: torch.Generator) -> Side:
+    position = torch.arange(max(lengths))
+    real = position < torch.tensor(lengths)[:, None]
+    response = real & (position >= torch.tensor(prompts)[:, None])
+    ids = torch.randint(shape.vocab_size, real.shape, generator=generator)
+    # 18 bytes of text under every tokenizer: an alignment always has both ends to hold on to.
+    ends = ((position + 1) * 18 // torch.tensor(lengths)[:, None]).clamp(max=18)
+    return Side(ids, real.long(), response, ends)
+
+
+def unscored(batch: Batch) -> Batch:
+    """The same batch with no token that is trained on."""
+    student = replace(batch.student, response_mask=torch.zeros_like(batch.student.response_mask))
+    if batch.teacher is batch.student:
+        return replace(batch, student=student, teacher=student)
+    teacher = replace(batch.teacher, response_mask=torch.zeros_like(batch.teacher.response_mask))
+    return replace(batch, student=student, teacher=teacher)
+
+
+def random_answer(request: Request, shape: ModelShape, side: Side, generator: torch.Generator) -> Any:
+    """A random answer of the right shape."""
+    rows, positions = side.input_ids.shape
+    heads, groups, width = shape.num_heads, shape.num_key_value_heads, shape.head_dim
+
+    def normal(*sizes: int) -> Tensor:
+        return torch.randn(*sizes, generator=generator)
+
+    match request:
+        case Hidden(layer) | QueryKey(layer) | Values(layer) if not 0 <= layer <= shape.num_layers:
+            raise AssertionError(f"{request!r} asks for a layer of a model that has {shape.num_layers}")
+        case Logits():
+            return normal(rows, positions, shape.vocab_size)
+        case FinalHidden() | Hidden():
+            return normal(rows, positions, shape.width)
+        case Embedding():
+            return normal(shape.vocab_size, shape.width)
+        case Head():
+            return HeadWeights(normal(shape.vocab_size, shape.width) * shape.width**-0.5)
+        case QueryKey():
+            query, key = normal(rows, heads, positions, width), normal(rows, groups, positions, width)
+            return QueryKeys(query, key, width**-0.5)
+        case Values():
+            return normal(rows, groups, positions, width)
+        case _:
+            raise AssertionError(
+                f"the contract cannot make a random {request!r} yet: add it to stillroom.testing"
+            )
+
+
+def changed(request: Request, answer: Any, side: Side, change: Change) -> Any:
+    """The answer with each of its tensors passed through `change`."""
+    match answer:
+        case HeadWeights():
+            return replace(answer, weight=change(request, answer.weight, side))
+        case QueryKeys():
+            query, key = (change(request, each, side) for each in (answer.query, answer.key))
+            return replace(answer, query=query, key=key)
+        case _:
+            return change(request, answer, side)
+
+
+def spoil(request: Request, tensor: Tensor, side: Side) -> Tensor:
+    """Overwrite what must not matter: all but scored positions of the output, padding elsewhere."""
+    match request:
+        case Logits() | FinalHidden():
+            return tensor.masked_fill(~side.predicts[:, :, None], torch.nan)
+        case Hidden():
+            return tensor.masked_fill(side.attention_mask[:, :, None] == 0, torch.nan)
+        case QueryKey() | Values():
+            # Large but finite: a product of attention's masked zero with NaN would be NaN in any kernel.
+            return tensor.masked_fill(side.attention_mask[:, None, :, None] == 0, 50.0)
+        case _:
+            return tensor
+
+
+def tensors(answers: Mapping[Request, Any]) -> list[Tensor]:
+    """Every tensor of the answers."""
+    found: list[Tensor] = []
+    for answer in answers.values():
+        match answer:
+            case HeadWeights():
+                found.append(answer.weight)
+            case QueryKeys():
+                found += [answer.query, answer.key]
+            case _:
+                found.append(answer)
+    return found
