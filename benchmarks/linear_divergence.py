@@ -1,11 +1,11 @@
 """Time, memory and error of head + divergence + backward, against plain PyTorch, TRL and Liger Kernel.
 
-    python benchmarks/linear_divergence.py                       # the sizes below, results in benchmarks/results/
+    python benchmarks/linear_divergence.py                       # the sizes below, into benchmarks/results/
     python benchmarks/linear_divergence.py --rows 512 --repeats 3 --output /tmp/try
 
 Time: all contenders in one process, their repeats interleaved, the median after one warm-up. Memory: one fresh
-process for each; growth of the peak resident set (VmHWM, Linux) over one call, after a call that warms up compilers
-and allocators. Error: Euclidean distance to float64 over its norm, for the loss and both gradients.
+process for each; growth of the peak resident set (VmHWM, Linux) over one call, after a call that warms up
+compilers and allocators. Error: distance to float64 over its norm, for the loss and both gradients.
 """
 
 import argparse

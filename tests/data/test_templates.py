@@ -29,7 +29,7 @@ def test_alpaca_is_the_prompt_of_the_published_files(real_data, name) -> None:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     samples = to_samples(read_records(path))
     assert len(samples) == len(rows)
-    # Six rows of the training file (row: null) were decoded from cut token files: three lost their last words.
+    # Rows of the training file with row: null were decoded from cut token files; three lost their last words.
     different = [
         sample.place
         for sample, row in zip(samples, rows, strict=True)

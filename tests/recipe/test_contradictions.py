@@ -1,5 +1,6 @@
 import pytest
 from pydantic import ValidationError
+
 from stillroom.recipe.schema import Recipe
 
 
@@ -22,7 +23,11 @@ BLIND = {"data": {"train": "org/train"}}
     [
         ({"teacher": None}, ("teacher",), "logits.forward_kl compares with one"),
         ({"objectives": [{"use": "logits.forward_kl", "weight": 0}]}, ("objectives",), "all weights are 0"),
-        ({"data": {"train": "x", "max_length": 64, "max_prompt_length": 64}}, ("data", "max_prompt_length"), "64"),
+        (
+            {"data": {"train": "x", "max_length": 64, "max_prompt_length": 64}},
+            ("data", "max_prompt_length"),
+            "64",
+        ),
         (BLIND | {"evaluation": {"metrics": ["loss"]}}, ("evaluation", "metrics"), "nothing to measure on"),
         (ALONE | {"evaluation": {"metrics": ["teacher_kl"]}}, ("evaluation", "metrics"), "there is none"),
         ({"evaluation": {"metrics": ["rouge_l"], "prompts": 0}}, ("evaluation", "metrics"), "prompts is 0"),
@@ -53,7 +58,10 @@ def test_contradictions_are_refused_at_the_key_to_change(changes, path, words):
         (BLIND, "not measured"),
         ({"data": {"train": "org/a", "eval": "org/a"}}, "nothing about unseen text"),
         ({"teacher": {"model": "org/small"}}, "same model"),
-        ({"objectives": ["logits.forward_kl", {"use": "logits.forward_kl", "weight": 0}]}, "forward_kl#2 has weight 0"),
+        (
+            {"objectives": ["logits.forward_kl", {"use": "logits.forward_kl", "weight": 0}]},
+            "forward_kl#2 has weight 0",
+        ),
     ],
 )
 def test_doubts_are_sentences(changes, words):

@@ -2,6 +2,7 @@ import ast
 import math
 
 import pytest
+
 from stillroom.recipe.declared import Mismatch, declare, fields_of
 
 ENUMS = {"Color": ("red", "blue")}

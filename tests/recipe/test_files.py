@@ -1,6 +1,7 @@
 import os
 
 import pytest
+
 from stillroom.recipe.files import find_problems
 from stillroom.recipe.schema import Recipe
 
@@ -13,7 +14,9 @@ def problems(tmp_path, monkeypatch):
     (tmp_path / "model" / "config.json").write_text("{}")
     (tmp_path / "träin data.jsonl").write_text("{}\n")
 
-    def find(student="model", teacher="org/big", train="träin data.jsonl", evaluation=None, output="runs/first"):
+    def find(
+        student="model", teacher="org/big", train="träin data.jsonl", evaluation=None, output="runs/first"
+    ):
         recipe = Recipe(
             student={"model": student},
             teacher={"model": teacher},
@@ -21,7 +24,7 @@ def problems(tmp_path, monkeypatch):
             objectives=["logits.forward_kl"],
             output=output,
         )
-        return dict((problem.path, problem.sentence) for problem in find_problems(recipe))
+        return {problem.path: problem.sentence for problem in find_problems(recipe)}
 
     return find
 
@@ -61,3 +64,9 @@ def test_the_output_can_be_made(problems, tmp_path):
 def test_the_output_can_be_written(problems, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert f"no permission in {tmp_path}" in problems(output="new/run")[("output",)]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+def test_a_name_that_no_disk_takes_is_no_crash(problems, name):
+    assert ("data", "train") not in problems(train=name)
+    assert ("data", "train") in problems(train=f"./{name}")

@@ -7,7 +7,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 
 
 def test_the_page_is_made_from_the_schema():
-    assert PAGE.read_text(encoding="utf-8") == recipe_page(), "python -m stillroom.recipe.handbook > docs/recipes.md"
+    assert PAGE.read_text(encoding="utf-8") == recipe_page(), (
+        "python -m stillroom.recipe.handbook > docs/recipes.md"
+    )
 
 
 def test_every_key_is_described():

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+
 import stillroom
 from stillroom.core.errors import BadInput
 from stillroom.recipe.load import load_recipe
@@ -82,7 +83,8 @@ def test_all_errors_come_at_once_with_their_lines(write):
     assert lines[0] == "recipe.yaml:12: training.max_steps: given twice, first at line 11; keep one of them."
     assert lines[1:5] == [
         "recipe.yaml:4: data.max_lenght: unknown key; did you mean max_length?",
-        "recipe.yaml:8: objectives.1.temprature: logits.forward_kl has no such setting; did you mean temperature?",
+        "recipe.yaml:8: objectives.1.temprature: logits.forward_kl has no such setting; "
+        "did you mean temperature?",
         "recipe.yaml:10: training.learning_rat: unknown key; did you mean learning_rate?",
         "--set trainig.max_steps=5: trainig: unknown key; did you mean training?",
     ]

@@ -1,5 +1,6 @@
 import pytest
 from pydantic import ValidationError
+
 from stillroom import objectives
 from stillroom.recipe.objective_settings import OURS, check_settings
 

@@ -1,4 +1,5 @@
 import pytest
+
 from stillroom.core.errors import BadInput
 from stillroom.recipe.overrides import apply_flags, apply_sets
 from stillroom.recipe.strict_yaml import parse

@@ -1,5 +1,6 @@
 import pytest
 from pydantic import ValidationError
+
 from stillroom.recipe.problems import Problem, did_you_mean, dotted, nearest, refuse, shown
 
 

@@ -1,5 +1,6 @@
 import pytest
 from pydantic import ValidationError
+
 from stillroom.recipe import strict_yaml
 from stillroom.recipe.schema import ObjectiveChoice, Recipe
 
@@ -28,7 +29,9 @@ def test_defaults():
 
 
 def test_a_bare_name_is_an_objective_and_settings_lie_beside_its_weight():
-    got = recipe(objectives=["hard.cross_entropy", {"use": "logits.forward_kl", "weight": "0.5", "temperature": 2}])
+    got = recipe(
+        objectives=["hard.cross_entropy", {"use": "logits.forward_kl", "weight": "0.5", "temperature": 2}]
+    )
     first, second = got.objectives
     assert (first.use, first.weight, first.settings) == ("hard.cross_entropy", 1.0, {})
     assert second.weight == 0.5
@@ -37,7 +40,9 @@ def test_a_bare_name_is_an_objective_and_settings_lie_beside_its_weight():
 
 
 def test_repeated_objectives_get_numbers():
-    got = recipe(objectives=["logits.forward_kl", "hard.cross_entropy", "logits.forward_kl", "logits.forward_kl"])
+    got = recipe(
+        objectives=["logits.forward_kl", "hard.cross_entropy", "logits.forward_kl", "logits.forward_kl"]
+    )
     assert got.objective_names == [
         "logits.forward_kl",
         "hard.cross_entropy",
@@ -94,7 +99,10 @@ def test_the_resolved_recipe_reads_back_as_itself(changes):
         ({"seed": 1.5}, ("seed",)),
         ({"objectives": []}, ("objectives",)),
         ({"objectives": [{"use": "hard.cross_entropy", "weight": -0.1}]}, ("objectives", 0, "weight")),
-        ({"objectives": [{"use": "hard.cross_entropy", "weight": float("nan")}]}, ("objectives", 0, "weight")),
+        (
+            {"objectives": [{"use": "hard.cross_entropy", "weight": float("nan")}]},
+            ("objectives", 0, "weight"),
+        ),
         ({"objectives": [{"use": "logits.renyi", "alhpa": 1}]}, ("objectives", 0, "alhpa")),
         ({"objectives": [{"weight": 1}]}, ("objectives", 0, "use")),
         ({"data": {"train": "x", "max_length": 7}}, ("data", "max_length")),

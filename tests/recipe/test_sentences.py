@@ -1,5 +1,6 @@
 import pytest
 from pydantic import ValidationError
+
 from stillroom.recipe.schema import Recipe
 from stillroom.recipe.sentences import describe, place, sections
 
@@ -37,7 +38,8 @@ def test_every_error_is_one_sentence_with_the_path():
         "seed: expected less than 4.29497e+09, got 4294967296",
         "output: missing; name the folder for the results (--output)",
         "learning_rate: unknown key; did you mean training.learning_rate?",
-        "zzz: unknown key; known here: data, evaluation, objectives, output, seed, student, teacher, tokens, training",
+        "zzz: unknown key; known here: data, evaluation, objectives, output, seed, student, "
+        "teacher, tokens, training",
     ]
 
 

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from stillroom.core.errors import BadInput
 from stillroom.recipe.strict_yaml import MAX_BYTES, dump, parse, read
 
@@ -91,7 +92,23 @@ def test_what_is_malformed_is_refused_with_its_place(text, words):
 @pytest.mark.parametrize(
     "original",
     [
-        {"a": ["yes", "no", "1e5", "1e-5", "010", "~", "", "null", "2024-01-02", "0x1F", "1_000", ".5", "<<"]},
+        {
+            "a": [
+                "yes",
+                "no",
+                "1e5",
+                "1e-5",
+                "010",
+                "~",
+                "",
+                "null",
+                "2024-01-02",
+                "0x1F",
+                "1_000",
+                ".5",
+                "<<",
+            ]
+        },
         {"a": [1e-5, 5e-4, 1e300, 0.1, -0.0, 10, True, None, 2**40], "b": {"c": {}, "d": []}},
         {"text": "line\nbreak: # not a comment 'quoted' \"twice\" é 漢 🙂 \t tab", "trail": " space "},
     ],

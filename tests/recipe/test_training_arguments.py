@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 from pydantic import ValidationError
+
 from stillroom.recipe.training_arguments import (
     OWNED,
     check_training,
@@ -82,9 +83,10 @@ def test_all_that_is_wrong_comes_at_once():
         ("learning_rate",): "expected at least 0, got -1",
         ("optim",): "there is no 'adamw_torhc' among its 41 choices; did you mean adamw_torch?",
         ("lr_scheduler_type",): (
-            "expected one of linear, cosine, cosine_with_restarts, polynomial, constant, constant_with_warmup, "
-            "inverse_sqrt, reduce_lr_on_plateau, cosine_with_min_lr, cosine_warmup_with_min_lr, "
-            "warmup_stable_decay, greedy, onecycle, got 'onecycel'; did you mean onecycle?"
+            "expected one of linear, cosine, cosine_with_restarts, polynomial, constant, "
+            "constant_with_warmup, inverse_sqrt, reduce_lr_on_plateau, cosine_with_min_lr, "
+            "cosine_warmup_with_min_lr, warmup_stable_decay, greedy, onecycle, "
+            "got 'onecycel'; did you mean onecycle?"
         ),
         ("bf16",): "expected true or false, got 'on'",
         ("eval_strategy",): "expected one of no, steps, epoch, got false",
@@ -93,5 +95,7 @@ def test_all_that_is_wrong_comes_at_once():
 
 
 def test_the_learning_rate_follows_what_is_trained():
-    rates = [default_training(from_scratch=s, has_eval=False, max_steps=-1)["learning_rate"] for s in (True, False)]
+    rates = [
+        default_training(from_scratch=s, has_eval=False, max_steps=-1)["learning_rate"] for s in (True, False)
+    ]
     assert rates == [5e-4, 5e-5]

@@ -4,8 +4,10 @@ import math
 
 
 def bucket_means(points: list[tuple[float, float]], limit: int) -> list[tuple[float, float, float, float]]:
-    """Mean x, and mean, lowest and highest finite y of every bucket; point j belongs to the last bucket i with
-    i n // k <= j."""
+    """Mean x, and mean, lowest and highest finite y of every bucket.
+
+    Point j belongs to the last bucket i with i n // k <= j.
+    """
     n, k = len(points), min(limit, len(points))
     groups: list[list[tuple[float, float]]] = [[] for _ in range(k)]
     for j, point in enumerate(points):

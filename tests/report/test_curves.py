@@ -25,7 +25,7 @@ def test_one_chart_per_metric_in_groups(make_run):
 def test_a_resumed_run_keeps_the_later_value(make_run):
     rows = [
         {"split": "train", "step": s, "loss": v}
-        for s, v in ((1, 5.0), (2, 4.0), (3, 9.0), (2, 3.5), (3, 3.0))
+        for s, v in ((2, 4.0), (3, 9.0), (1, 5.0), (2, 3.5), (3, 3.0))
     ]
     (run,) = read_runs([write(make_run(), *rows)])
     assert series(run, "train", "loss", "step") == [(1, 5.0), (2, 3.5), (3, 3.0)]

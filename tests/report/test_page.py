@@ -171,6 +171,23 @@ def test_whatever_is_missing_there_is_a_page(make_run, tmp_path, changed, files)
         assert "Results" in checked(write_report(order, tmp_path / "r.html")).words
 
 
+@pytest.mark.parametrize(
+    ("loss", "width", "share"),
+    [(2.965, "50.0", "50\u00a0%"), (4.39, "0.0", "\u2212100\u00a0%"), (2.0, "100.0", "152\u00a0%")],
+)
+def test_the_bar_stays_in_its_track_and_the_number_tells_the_truth(make_run, tmp_path, loss, width, share):
+    page = checked(write_report([make_run(loss=loss, lines=2)], tmp_path / "r.html"))
+    assert page.styles == [f"width:{width}%"]
+    assert share in page.words
+
+
+def test_bars_say_so_where_runs_had_different_teachers(make_run, tmp_path):
+    alike, unlike = make_run("b", lines=2), make_run("c", lines=2, teacher={"loss": 2.0})
+    sentence = "The ends are the first teacher"
+    assert sentence not in checked(write_report([make_run(lines=2), alike], tmp_path / "r.html")).words
+    assert sentence in checked(write_report([make_run(lines=2), unlike], tmp_path / "r.html")).words
+
+
 def test_the_smallest_run_folder(tmp_path):
     write_summary(tmp_path / "run", RunSummary(name="new"))
     page = checked(write_report([tmp_path / "run"], tmp_path / "r.html"))

@@ -113,9 +113,9 @@ class _Encoder:
 
     def _add_row(self, sample: Sample, text: Rendered, prompt: list[list[int]], response: list[int]) -> None:
         ids = [token for piece in prompt for token in piece]
-        trained = [
-            self._is_trained(piece) for piece, row in zip(text.prompt, prompt, strict=True) for _ in row
-        ]
+        trained: list[bool] = []
+        for piece, row in zip(text.prompt, prompt, strict=True):
+            trained += [self._is_trained(piece)] * len(row)
         kept = keep_end(self._opening, ids, self._max_prompt_length)
         opening = [self._train_on == "everything"] * len(self._opening)
         mask = keep_end(opening, trained, self._max_prompt_length)
@@ -123,17 +123,17 @@ class _Encoder:
 
         ending = [] if text.is_closed else [self._end_token()]
         said = (response + ending)[: self._max_length - len(kept)]
-        row, mask = kept + said, mask + [True] * len(said)
+        ids, mask = kept + said, mask + [True] * len(said)
         mask[:1] = [False]  # nothing comes before the first token, so nothing predicts it
         if not response or not any(mask[len(kept) :]):
             self.counts["dropped_no_response"] += 1
             return
-        self.ids.append(np.asarray(row, np.int32))
+        self.ids.append(np.asarray(ids, np.int32))
         self.masks.append(np.asarray(mask, np.bool_))
         self.sample_ids.append(sample.index)
         self._count(
             samples=1,
-            tokens=len(row),
+            tokens=len(ids),
             response_tokens=sum(mask),
             cut_prompts=is_cut,
             cut_responses=len(said) < len(response + ending),

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from stillroom.core.errors import BadInput
 from stillroom.core.signals import HeadTransform
@@ -91,8 +90,12 @@ class _ChunkedHead(torch.autograd.Function):
         return values.sum()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        # torch's once_differentiable would let a constant upstream pass and drop the second derivative in silence.
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                'a chunked head is differentiable once; for create_graph=True use impl="plain"'
+            )
         # Not in place: a retained graph may be walked again.
         scaled = [None if gradient is None else gradient * upstream for gradient in ctx.saved_tensors]
         return (*scaled, None, None, None, None)

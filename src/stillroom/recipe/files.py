@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 
 from stillroom.recipe.problems import Path, Problem
-from stillroom.recipe.schema import PYTHON_DOCS, Recipe
+from stillroom.recipe.schema import Recipe
 
 DATA_ENDINGS = (".jsonl", ".json", ".parquet", ".yaml")
 
@@ -20,53 +20,40 @@ def find_problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _model(("student", "model"), recipe.student.model)
     if recipe.teacher is not None:
         yield from _model(("teacher", "model"), recipe.teacher.model)
-    for key, source in (("train", recipe.data.train), ("eval", recipe.data.eval)):
-        if (
-            source is not None
-            and source != PYTHON_DOCS
-            and _is_path(source)
-            and not FilePath(source).exists()
-        ):
-            yield Problem(
-                ("data", key), f"there is no file {FilePath(source).absolute()}; give one that exists"
-            )
-    yield from _output(_absolute(recipe.output))
+    yield from _data(("data", "train"), recipe.data.train)
+    if recipe.data.eval is not None:
+        yield from _data(("data", "eval"), recipe.data.eval)
+    yield from _output(("output",), os.path.abspath(recipe.output))
 
 
 def _model(path: Path, source: str) -> Iterator[Problem]:
-    folder = FilePath(source)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            yield Problem(
-                path, f"the folder {_absolute(folder)} has no config.json; give a folder that holds a model"
-            )
-    elif folder.exists():
-        yield Problem(path, f"{_absolute(folder)} is a file; give the folder that holds the model")
+    folder = os.path.abspath(source)
+    if os.path.isdir(folder):
+        if not os.path.isfile(os.path.join(folder, "config.json")):
+            yield Problem(path, f"the folder {folder} has no config.json; give a folder that holds a model")
+    elif os.path.exists(folder):
+        yield Problem(path, f"{folder} is a file; give the folder that holds the model")
     elif _is_path(source):
-        yield Problem(
-            path, f"there is no folder {_absolute(folder)}; give one that exists, or a name on the hub"
-        )
+        yield Problem(path, f"there is no folder {folder}; give one that exists, or a name on the hub")
 
 
-def _output(folder: FilePath) -> Iterator[Problem]:
-    if folder.exists() and not folder.is_dir():
-        yield Problem(("output",), f"{folder} is a file; name a folder")
+def _data(path: Path, source: str) -> Iterator[Problem]:
+    if _is_path(source) and not os.path.exists(source):
+        yield Problem(path, f"there is no file {os.path.abspath(source)}; give one that exists")
+
+
+def _output(path: Path, folder: str) -> Iterator[Problem]:
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        yield Problem(path, f"{folder} is a file; name a folder")
         return
-    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not nearest.is_dir():
-        yield Problem(
-            ("output",), f"{folder} cannot be made, because {nearest} is a file; name another folder"
-        )
+    parents = (folder, *map(str, FilePath(folder).parents))
+    nearest = next(parent for parent in parents if os.path.exists(parent))
+    if not os.path.isdir(nearest):
+        yield Problem(path, f"{folder} cannot be made, because {nearest} is a file; name another folder")
     elif not os.access(nearest, os.W_OK | os.X_OK):
-        yield Problem(
-            ("output",), f"{folder} cannot be written: no permission in {nearest}; name another folder"
-        )
+        yield Problem(path, f"{folder} cannot be written: no permission in {nearest}; name another folder")
 
 
 def _is_path(source: str) -> bool:
     starts = source.startswith(("./", "../", "/", "~")) or source in (".", "..")
     return starts or source.lower().endswith(DATA_ENDINGS) or source.count("/") > 1
-
-
-def _absolute(path: str | FilePath) -> FilePath:
-    return FilePath(os.path.abspath(path))

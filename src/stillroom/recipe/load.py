@@ -23,14 +23,18 @@ def load_recipe(
     path: str | PathLike[str] | None = None,
     sets: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
+    values: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """The resolved recipe. `sets` are texts like "training.max_steps=100"; `flags` has the names in
-    `stillroom.recipe.overrides.FLAGS`, None meaning not given.
+    `stillroom.recipe.overrides.FLAGS`, None meaning not given; `values` are the content of a recipe that
+    stands in no file.
 
     Raises `BadInput`, one sentence a line, for everything that can be known without loading a model or the
     data.
     """
-    document = strict_yaml.Document({}) if path is None else _from_file(FilePath(path).expanduser())
+    document = strict_yaml.Document(copy.deepcopy(dict(values or {})))
+    if path is not None:
+        document = _from_file(FilePath(path).expanduser())
     apply_flags(document, flags or {})
     apply_sets(document, sets)
     recipe, sentences = _validated(document)

@@ -121,7 +121,7 @@ def _with_adapters(model: "PreTrainedModel", lora: Any) -> Any:
 def _loaded(role: str, what: str, source: str, load: Callable[[], T]) -> T:
     path = Path(source).expanduser()
     try:
-        with _quiet():
+        with quiet():
             return load()
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -136,7 +136,7 @@ def _loaded(role: str, what: str, source: str, load: Callable[[], T]) -> T:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No loading bars of transformers between ours."""
     from transformers.utils import logging
 

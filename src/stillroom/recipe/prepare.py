@@ -180,12 +180,11 @@ def read_samples(recipe: Recipe) -> "tuple[Samples, Samples | None]":
             str(path) if source == PYTHON_DOCS else source
             for source, path in zip((train, held_out), paths, strict=True)
         )
-    samples = to_samples(read_records(train, "train", data.on_bad_record), data.on_bad_record)
+    samples = to_samples(read_records(train, data.train_split, data.on_bad_record), data.on_bad_record)
     samples = replace(samples, samples=samples.samples[: data.limit])
     if held_out is None:
         return samples, None
-    split = "train" if data.eval_split is None else data.eval_split
-    others = to_samples(read_records(held_out, split, data.on_bad_record), data.on_bad_record)
+    others = to_samples(read_records(held_out, data.eval_split, data.on_bad_record), data.on_bad_record)
     return samples, replace(others, samples=others.samples[: data.eval_limit])
 
 

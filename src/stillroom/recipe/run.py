@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import TrainingArguments
+from transformers import PrinterCallback, TrainingArguments
 
 from stillroom.core.progress import Display, Silent
 from stillroom.core.record import OBJECTIVE, SAMPLES, STUDENT, RunSummary, write_jsonl, write_summary
 from stillroom.data.collate import Collator
 from stillroom.recipe import folder
 from stillroom.recipe.examine import Examiner
-from stillroom.recipe.models import describe, load_student, load_teacher
+from stillroom.recipe.models import describe, load_student, load_teacher, quiet
 from stillroom.recipe.prepare import Prepared, make_objectives, prepare
 from stillroom.recipe.schema import Recipe
 from stillroom.taps.prepare import prepare as prepare_taps
@@ -170,6 +170,7 @@ class _Run:
         )
         start = self._resume_point(trainer) if resume else None
         stop = StopAtStep()
+        trainer.remove_callback(PrinterCallback)
         trainer.add_callback(stop)
         trainer.add_callback(RecordMetrics(trainer, self.run))
         quiet = self.display if self.is_main else Silent()
@@ -204,7 +205,8 @@ class _Run:
         if not self.is_main:
             return
         target = self.run / STUDENT
-        self.student.save_pretrained(target)
+        with quiet():
+            self.student.save_pretrained(target)
         self.prepared.tokenizer.save_pretrained(target)
         trained = {name: each.detach().cpu() for name, each in self.pair.parts.state_dict().items()}
         if trained:
@@ -224,8 +226,9 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
     return TrainingArguments(
         output_dir=recipe.output,
         seed=recipe.seed,
-        data_seed=settings.pop("data_seed", recipe.seed),
-        disable_tqdm=True,
+        data_seed=recipe.seed,
+        disable_tqdm=True,  # progress is ours
+        dataloader_pin_memory=settings.pop("dataloader_pin_memory", torch.cuda.is_available()),
         **settings,
     )
 

@@ -110,6 +110,10 @@ class Data(Section):
     eval: Source | None = None
     """Held-out text in the same forms; null: nothing is evaluated. With `train: python-docs` it is
     `python-docs` too (modules that are not trained on)."""
+    train_split: str = "train"
+    """Split of a data set on the hub that is trained on; files have none."""
+    eval_split: str = "test"
+    """Split of a data set on the hub that is evaluated on; files have none."""
     template: Literal["alpaca", "chat", "plain"] = "alpaca"
     """How a record becomes text: Alpaca's words, the tokenizer's chat template, or prompt and response as
     they are."""

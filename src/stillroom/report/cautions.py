@@ -1,4 +1,4 @@
-"""What a reader should know before believing the table: notes of runs, and what makes them unlike each other."""
+"""What to know before believing the table: notes of the runs, and what makes them unlike each other."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -13,7 +13,7 @@ from stillroom.report.buckets import Bucket, Point, bucketed
 from stillroom.report.markup import Markup, element, join, label
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 360, 210, 44, 10, 34
-_LETTER, _LINE = 6.0, 13.0  # width and height that a label's letter takes
+_LETTER, _LINE = 6.4, 13.0  # width and height that a label's letter takes
 _LONGEST = 16
 _COLORS = 8
 _LARGEST = 1e30  # nothing drawn is larger; keeps differences and ratios finite

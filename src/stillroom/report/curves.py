@@ -1,4 +1,4 @@
-"""Which curves a report shows: every number of metrics.jsonl over the tokens trained, a small chart per name."""
+"""Which curves a report shows: every number of metrics.jsonl over trained tokens, a small chart for each."""
 
 from collections.abc import Sequence
 from typing import Any, Literal

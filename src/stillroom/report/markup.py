@@ -1,7 +1,7 @@
 """HTML that cannot be injected into: what is not `Markup` is cleaned and escaped when it enters an element.
 
 Prompts, model outputs, run names and recipes come from anywhere. Nobody has to remember to escape them: a
-plain string becomes text, and `Markup` is written by `element` and `join` alone.
+plain string becomes text, and the page's own style sheet is all that is declared `Markup` elsewhere.
 """
 
 import unicodedata
@@ -18,7 +18,7 @@ class Markup(str):
 
 
 def clean(text: str) -> str:
-    """`text` without control, bidirectional and other invisible characters, which could reorder or hide words.
+    """`text` without control, bidirectional and other invisible characters, which reorder or hide words.
 
     Line breaks and tabs stay; lone surrogates become U+FFFD.
     """
@@ -46,7 +46,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 def label(text: str, limit: int) -> str:
-    """`text` as one short line, for table heads and chart labels, which have no room to count what was cut."""
+    """`text` as one short line, for heads and chart labels, which have no room to count what was cut."""
     line = " ".join(clean(text[: 4 * limit]).split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
@@ -57,7 +57,7 @@ def join(*children: str) -> Markup:
 
 
 def element(tag: str, *children: str, **attributes: str | float | None) -> Markup:
-    """`<tag attributes>children</tag>`. `class_` is class, `aria_label` is aria-label; None leaves one out."""
+    """`<tag attributes>children</tag>`. `class_` is class, `aria_label` aria-label; None leaves one out."""
     written = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{join(str(value))}"'
         for name, value in attributes.items()

@@ -12,7 +12,7 @@ from stillroom.report.curves import curves
 from stillroom.report.headline import headline, model_name
 from stillroom.report.markup import Markup, clean, element, join, label, shorten
 from stillroom.report.read import Run, read_runs
-from stillroom.report.results import COLUMNS, Row, gap_closed, held_out_loss, result_rows
+from stillroom.report.results import COLUMNS, Cell, Row, gap_closed, held_out_loss, result_rows
 from stillroom.report.settings import objectives_table, scrolling, settings_section, swatch
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -93,18 +93,7 @@ def _results(rows: Sequence[Row]) -> Markup:
     body = []
     for row in rows:
         mark = swatch(row.index) if row.kind == "run" else element("span", class_=f"swatch {row.kind}")
-        cells = []
-        for i in kept:
-            cell = row.cells[i]
-            if cell.reason:
-                letter = _letter(reasons.index(cell.reason))
-                cells.append(element("td", "—", element("sup", letter), class_="absent", title=cell.reason))
-            elif cell.best:
-                cells.append(
-                    element("td", element("strong", cell.text), class_="best", title="best student value")
-                )
-            else:
-                cells.append(element("td", cell.text))
+        cells = [_cell(row.cells[i], reasons) for i in kept]
         kind = f"{row.kind} main" if row.kind == "run" and row.index == 0 else row.kind
         body.append(
             element("tr", element("th", mark, label(row.label, 48), scope="row"), *cells, class_=kind)
@@ -117,6 +106,15 @@ def _results(rows: Sequence[Row]) -> Markup:
     order += "the best student value is underlined. " if many else "The best student value is underlined. "
     legend = (join(element("sup", _letter(i)), "\u00a0", reason, ". ") for i, reason in enumerate(reasons))
     return join(scrolling("Results", table), element("p", order, *legend, class_="legend"))
+
+
+def _cell(cell: Cell, reasons: Sequence[str]) -> Markup:
+    if cell.reason:
+        letter = element("sup", _letter(reasons.index(cell.reason)))
+        return element("td", "—", letter, class_="absent", title=cell.reason)
+    if cell.best:
+        return element("td", element("strong", cell.text), class_="best", title="best student value")
+    return element("td", cell.text)
 
 
 def _letter(index: int) -> str:
@@ -145,6 +143,8 @@ def _gap(rows: Sequence[Row]) -> Markup:
             bars.append(element("li", name, bar, element("span", text, class_="share")))
     ends = element("p", element("span", "student before training"), element("span", "teacher"), class_="ends")
     note = "Measured by held-out loss, in nats per token." if bars else "— no run has a held-out loss."
+    if sum(row.kind != "run" for row in rows) > 2:
+        note += " The ends are the first teacher and the first student of the table."
     return join(
         heading, element("ul", *bars, class_="gap"), ends if bars else "", element("p", note, class_="aside")
     )

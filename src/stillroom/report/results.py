@@ -3,8 +3,8 @@
     gap closed = (loss before - loss after) / (loss before - loss of the teacher), in nats per held-out token
 
 Zero is the student before training, one is the teacher. The teacher stands first, the untrained student
-second, then the runs from the lowest held-out loss to the highest. The best student value of a column is marked,
-and the untrained student takes part in that: a run that made things worse must show it.
+second, then the runs from the lowest held-out loss to the highest. The best student value of a column is
+marked, and the untrained student takes part in that: a run that made things worse must show it.
 """
 
 import math

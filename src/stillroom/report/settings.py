@@ -1,4 +1,4 @@
-"""What went in: objectives, the resolved recipe, and versions, hashes and machine of every run, folded away."""
+"""What went in: objectives, resolved recipe, and versions, hashes and machine of every run, folded away."""
 
 import json
 from collections.abc import Mapping, Sequence

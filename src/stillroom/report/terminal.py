@@ -1,4 +1,4 @@
-"""The table of results for a terminal: the digits of the page, one column per model so that it fits 80 letters."""
+"""The table of results for a terminal: the digits of the page, one column per model to fit 80 letters."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def summary_table(runs: Sequence[Path]) -> "Table":
-    """Results of one or more run folders, to print with rich. Metrics that nothing has a value for are left out.
+    """Results of one or more run folders, to print with rich. Metrics without any value are left out.
 
     `BadInput` where a folder holds no run.
     """
