@@ -1,0 +1,93 @@
+"""The main job on text that every user already has: two students from one start, one of them distilled.
+
+A small teacher comes with the package. Both students start from the same random weights and see the same tokens in
+the same order; one learns from the text alone, the others from the text's teacher as well.
+"""
+
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from stillroom.api import run
+from stillroom.core.errors import BadInput
+from stillroom.core.progress import Display, Silent
+from stillroom.core.record import REPORT, STUDENT, SUMMARY
+from stillroom.recipe.load import load_recipe
+from stillroom.report.page import write_report
+
+RUNS: dict[str, list[Any]] = {
+    "supervised KD": [{"use": "logits.forward_kl"}],
+    "hard labels": [{"use": "hard.cross_entropy"}],
+}
+"""What the students are trained on, by the name of the run. The first one is the main one of the report."""
+
+
+def run_quickstart(
+    output: Path, *, train_teacher: bool = False, display: Display | None = None
+) -> tuple[list[Path], Path]:
+    """Harvest, train, evaluate, report. Returns the run folders, the main one first, and the page.
+
+    Earlier runs of the quickstart in `output` are replaced. `train_teacher` builds the teacher anew by its recipe
+    instead of taking the one that comes along.
+    """
+    display = display or Silent()
+    _refuse_strangers(output)
+    from stillroom.data.python_docs import harvest, write_harvest
+
+    with display.task("Reading the documentation of your Python") as advance:
+        harvested = harvest()
+        train, held_out = write_harvest(harvested, output / "data")
+        advance(1, 1, f"{len(harvested.train):,} questions to train on, {len(harvested.evaluation):,} held out")
+    with as_file(files("stillroom") / "assets" / "python_docs") as assets:
+        teacher = _trained_teacher(assets, output, display) if train_teacher else assets / "teacher"
+        folders = []
+        for name, objectives in RUNS.items():
+            folder = output / name.replace(" ", "_")
+            values = {"objectives": objectives, "output": str(folder)}
+            places = {"student": assets / "student", "teacher": teacher, "data": train, "eval": held_out}
+            recipe = load_recipe(
+                values=_recipe(assets / "quickstart.yaml") | values,
+                flags={key: str(place) for key, place in places.items()},
+            )
+            run(recipe, name=name, overwrite=True, display=display)
+            folders.append(folder)
+    page = write_report(folders, output / REPORT, "Distilled from the documentation of Python")
+    return folders, page
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    from stillroom.recipe import strict_yaml
+
+    return dict(strict_yaml.read(path).values)
+
+
+def _trained_teacher(assets: Path, output: Path, display: Display) -> Path:
+    """The teacher's own recipe, on the standard library alone; weights are kept in half precision, as shipped."""
+    from stillroom.data.docs_tokenizer import train_tokenizer
+    from stillroom.data.python_docs import harvest, write_harvest
+
+    library = harvest(packages=())
+    train, held_out = write_harvest(library, output / "teacher" / "text")
+    start = output / "teacher" / "start"
+    start.mkdir(parents=True, exist_ok=True)
+    shutil.copy(assets / "teacher" / "config.json", start)
+    train_tokenizer(library).save_pretrained(start)
+    folder = output / "teacher" / "run"
+    recipe = load_recipe(
+        assets / "teacher.yaml",
+        flags={"student": str(start), "data": str(train), "eval": str(held_out), "output": str(folder)},
+    )
+    run(recipe, name="teacher", overwrite=True, display=display)
+    return folder / STUDENT
+
+
+def _refuse_strangers(output: Path) -> None:
+    """Only a folder that is absent, empty, or an earlier quickstart's is written into."""
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise BadInput(f"--output: {output} is a file; give a folder")
+    ours = [folder.name for folder in output.iterdir() if (folder / SUMMARY).exists()]
+    if any(output.iterdir()) and not ours and not (output / "data").is_dir():
+        raise BadInput(f"--output: {output} holds other files; give an empty or new folder")
