@@ -3,9 +3,9 @@
     python benchmarks/linear_divergence.py                       # the sizes below, into benchmarks/results/
     python benchmarks/linear_divergence.py --rows 512 --repeats 3 --output /tmp/try
 
-Time: all contenders in one process, their repeats interleaved, the median after one warm-up. Memory: one fresh
-process for each; growth of the peak resident set (VmHWM, Linux) over one call, after a call that warms up
-compilers and allocators. Error: distance to float64 over its norm, for the loss and both gradients.
+Time: all contenders in one process, repeats interleaved, the median after one warm-up. Memory: each in a fresh
+process; growth of the peak resident set (VmHWM, Linux) over one call, after a call that warms up compilers.
+Error: distance to float64 over its norm, for the loss and both gradients.
 """
 
 import argparse

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -94,3 +96,12 @@ def test_skipping_lists_what_was_left_out_and_keeps_the_indices() -> None:
     assert len(source.skipped) == 1
     with pytest.raises(BadInput, match="none of 1 records is usable"):
         to_samples(records({"text": "t"}), on_bad_record="skip")
+
+
+def test_checking_data_needs_no_torch() -> None:
+    script = (
+        "import sys, stillroom.data.columns, stillroom.data.templates;"
+        "print({name for name in ('torch', 'datasets') if name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -7,7 +7,7 @@ from stillroom.core.errors import BadInput
 from stillroom.data.chat import Chat
 from stillroom.data.collate import Collator
 from stillroom.data.columns import to_samples
-from stillroom.data.encode import encode
+from stillroom.data.encode import encode, keep_end
 from stillroom.data.prompts import prompts_for_generation
 from stillroom.data.sources import read_records
 
@@ -62,6 +62,11 @@ def test_long_prompt_keeps_its_end_and_its_begin_token(byte_tokenizer, sample) -
     uncut = encode([sample("abc", "x")], tokenizer, "plain", 8)
     assert texts(tokenizer, uncut[0])[0] == "<|begin|>abcx<|end|>"
     assert uncut.report["cut_prompts"] == 0
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(1, [0]), (2, [0, 3]), (4, [0, 1, 2, 3]), (9, [0, 1, 2, 3])])
+def test_keep_end(limit, kept) -> None:
+    assert keep_end([0], [1, 2, 3], limit) == kept
 
 
 def test_prompt_that_fills_everything_is_dropped_and_counted(byte_tokenizer, sample) -> None:

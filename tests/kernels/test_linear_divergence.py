@@ -17,15 +17,6 @@ TINY = 3000
 """Bytes: a row or two at a time."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
-
-
 def problem(rows=7, vocab=17, width=5, teacher_width=6, dtype=torch.float64):
     """Student hidden and head (which want gradients), teacher hidden and head."""
     student = [torch.randn(n, width, dtype=dtype, requires_grad=True) for n in (rows, vocab)]
@@ -69,11 +60,10 @@ def test_equals_plain_loops(impl, divergence, rows, vocab):
     assert found.item() == pytest.approx(expected, rel=1e-10)
 
 
-@pytest.mark.parametrize("divergence", DIVERGENCES)
+# Finite differences would see the weights that adaptive_kl and focal hold constant.
+@pytest.mark.parametrize("divergence", sorted(DIVERGENCES.keys() - {"adaptive_kl", "focal"}))
 @pytest.mark.parametrize("transform", ["none", "all"])
 def test_streaming_gradient_is_the_gradient(divergence, transform):
-    if divergence in ("adaptive_kl", "focal"):
-        pytest.skip("weights without gradient: finite differences see them; compared with plain below")
     hidden, head, *teacher = problem(rows=3, vocab=9)
     bias = torch.randn(9, dtype=torch.float64, requires_grad=True)
     weights = torch.tensor([0.5, 0.0, 2.0], dtype=torch.float64)

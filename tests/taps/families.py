@@ -8,6 +8,7 @@ import transformers as tf
 from stillroom.core.batch import Side
 
 VOCAB = 61
+_IDS = {"vocab_size": VOCAB, "bos_token_id": 1, "eos_token_id": 2}
 SIZES = {
     "vocab_size": VOCAB,
     "hidden_size": 32,
@@ -53,7 +54,7 @@ CONFIGS: dict[str, Callable[[], tf.PreTrainedConfig]] = {
     ),
     "phi3": lambda: tf.Phi3Config(**SIZES, sliding_window=5),
     "gpt2": lambda: tf.GPT2Config(
-        vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, n_positions=64, initializer_range=0.3
+        **_IDS, n_embd=32, n_layer=2, n_head=4, n_positions=64, initializer_range=0.3
     ),
     "gpt_neox": lambda: tf.GPTNeoXConfig(**_without("num_key_value_heads"), rotary_pct=0.5),
     "opt": lambda: tf.OPTConfig(

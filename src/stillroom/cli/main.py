@@ -267,6 +267,7 @@ def _say(text: str) -> None:
 
 def run() -> None:
     """Entry point: what a person can mend is a sentence, never a traceback."""
+    sys.path.append(str(Path.cwd()))  # one's own objectives lie beside one's recipe; a script would not look there
     try:
         app(standalone_mode=True)
     except BadInput as error:

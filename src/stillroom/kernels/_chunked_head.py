@@ -91,7 +91,7 @@ class _ChunkedHead(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        # torch's once_differentiable would let a constant upstream pass and drop the second derivative in silence.
+        # once_differentiable would drop the second derivative in silence where upstream is a constant.
         if torch.is_grad_enabled():
             raise RuntimeError(
                 'a chunked head is differentiable once; for create_graph=True use impl="plain"'

@@ -31,6 +31,18 @@ def claim(recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
         )
 
 
+def check_same_data(recipe: Recipe, data: dict[str, dict]) -> None:
+    """Refuse to go on where the text is not what the run was started with."""
+    run = Path(recipe.output)
+    before = read_summary(run).data if (run / SUMMARY).exists() else {}
+    for split, facts in data.items():
+        if split in before and before[split]["sha256"] != facts["sha256"]:
+            raise BadInput(
+                f"--resume: the {split} data {facts['source']} changed since {run} was started; "
+                "bring the old file back, or start a new run with another --output"
+            )
+
+
 def open_run(recipe: Recipe) -> Path:
     run = Path(recipe.output)
     run.mkdir(parents=True, exist_ok=True)

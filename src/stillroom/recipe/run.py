@@ -48,7 +48,10 @@ def run_recipe(
     that is possible, and `NonFiniteLoss` where training broke; what was done until then stays in the folder.
     """
     folder.claim(recipe, resume=resume, overwrite=overwrite)
-    return _Run(prepare(recipe, display), name, display or Silent()).execute(resume)
+    prepared = prepare(recipe, display)
+    if resume:
+        folder.check_same_data(recipe, prepared.data)
+    return _Run(prepared, name, display or Silent()).execute(resume)
 
 
 class _Run:

@@ -88,8 +88,7 @@ def attention(
     position_bias: Tensor | None = None,
     **extras: Any,
 ) -> tuple[Tensor, None]:
-    """Attention as transformers calls it: query `[B,H,S,d]`, key `[B,G,S,d]`, value `[B,G,S,e]` to
-    `[B,S,H,e]`.
+    """Query `[B,H,S,d]`, key `[B,G,S,d]` and value `[B,G,S,e]` to `[B,S,H,e]`, as transformers calls it.
 
     `extras` is what models hand to every implementation; SDPA reads of it what it knows. A keyword that
     changes the result and is known to neither shows in the comparison that `prepare` makes.
@@ -126,25 +125,24 @@ def _softcapped(
     dropout: float,
     softcap: float,
 ) -> Tensor:
-    rows = query.shape[2]
-    if mask is None and rows > 1:  # no mask means causal, aligned at the first key
-        key, value = key[:, :, :rows], value[:, :, :rows]
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    rows, keys = query.shape[2], key.shape[2]
+    # no mask means causal from the first key on, except for the one query of a decoding step, which sees all
+    offset = keys - 1 if rows == 1 else 0
+    # several blocks with a graph would together keep the S x S weights that one block avoids
+    recompute = rows > QUERY_BLOCK and torch.is_grad_enabled()
     outputs = []
     for start in range(0, rows, QUERY_BLOCK):
         part = query[:, :, start : start + QUERY_BLOCK]
-        if mask is not None:
+        if mask is None:
+            hidden = _future(part.shape[2], keys, start + offset, key.device)
+        else:
             hidden = ~mask[:, :, start : start + QUERY_BLOCK]
-        else:
-            hidden = _future(part.shape[2], key.shape[2], start if rows > 1 else key.shape[2] - 1, key.device)
         arguments = (part, key, value, hidden, scaling, dropout, softcap)
-        if (
-            rows > QUERY_BLOCK and torch.is_grad_enabled()
-        ):  # else the blocks would keep all S x S weights together
-            outputs.append(checkpoint(_attend, *arguments, use_reentrant=False))
-        else:
-            outputs.append(_attend(*arguments))
+        outputs.append(
+            checkpoint(_attend, *arguments, use_reentrant=False) if recompute else _attend(*arguments)
+        )
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous()
 
 

@@ -25,8 +25,8 @@ LAYER_TYPES = ("full_attention", "sliding_attention")
 def prepare(model: nn.Module, requests: Collection[Request]) -> None:
     """Check that `model` can answer `requests`, and select our attention function if attention is asked for.
 
-    Call it on the whole model, before it is sharded or compiled. Raises `BadInput`; a refused model keeps the
-    attention implementation that it had.
+    Call it on the whole model, before it is sharded or compiled. Our attention stands on SDPA and replaces
+    what the model had, flash attention too. Raises `BadInput`; a refused model keeps what it had.
     """
     lm = causal_lm(model)
     _check_layers(lm, requests)

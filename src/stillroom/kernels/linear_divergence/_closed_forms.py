@@ -20,27 +20,27 @@ def _forward_kl(
     log_p: Tensor, log_q: Tensor, spare: Tensor, with_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
     p = torch.exp(log_p, out=spare)
-    values = _expectation(p, log_p.sub_(log_q))
-    return values, log_q.exp_().sub_(p) if with_gradient else None
+    parts = log_p.sub_(log_q).mul_(p)
+    return _sum(parts, p), log_q.exp_().sub_(p) if with_gradient else None
 
 
 def _reverse_kl(
     log_p: Tensor, log_q: Tensor, spare: Tensor, with_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
-    ratio = torch.sub(log_q, log_p, out=log_p)
     q = torch.exp(log_q, out=spare)
-    values = _expectation(q, ratio)
-    return values, ratio.sub_(values.unsqueeze(1)).mul_(q) if with_gradient else None
+    parts = log_q.sub_(log_p).mul_(q)
+    values = _sum(parts, q)
+    return values, parts.addcmul_(q, values.unsqueeze(1), value=-1.0) if with_gradient else None
 
 
-def _expectation(probabilities: Tensor, values: Tensor) -> Tensor:
-    """Sum over the vocabulary of `probabilities * values`, `[n]`, where 0 * inf is 0; may write to `values`.
+def _sum(parts: Tensor, probabilities: Tensor) -> Tensor:
+    """Sum over the vocabulary, `[n]`; a part of probability zero counts zero, also where it met infinity.
 
     Masked vocabularies are rare and the search for them costs as much as a softmax, so it waits for a NaN.
     """
-    sums = torch.linalg.vecdot(probabilities, values)
+    sums = parts.sum(dim=-1)
     if sums.isnan().any():
-        sums = torch.linalg.vecdot(probabilities, values.masked_fill_(probabilities == 0, 0.0))
+        sums = parts.masked_fill_(probabilities == 0, 0.0).sum(dim=-1)
     return sums
 
 

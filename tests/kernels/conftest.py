@@ -1,0 +1,13 @@
+"""Small problems on one thread: workers of a parallel test run would fight over the cores."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seeded_on_one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
