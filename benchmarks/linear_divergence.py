@@ -3,7 +3,7 @@
     python benchmarks/linear_divergence.py                       # the sizes below, into benchmarks/results/
     python benchmarks/linear_divergence.py --rows 512 --repeats 3 --output /tmp/try
 
-Time: all contenders in one process, repeats interleaved, the median after one warm-up. Memory: each in a fresh
+Time: all contenders in one process, repeats interleaved, the median after one warm-up. Memory: each in a new
 process; growth of the peak resident set (VmHWM, Linux) over one call, after a call that warms up compilers.
 Error: distance to float64 over its norm, for the loss and both gradients.
 """

@@ -12,7 +12,10 @@ TEXT = ["what is the name of the house", "the stillroom is where things are dist
 QUESTIONS = [
     {"instruction": f"What is number {i}?", "output": f"It is the number {i}, of course."} for i in range(40)
 ]
-CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+CHAT = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 
 def tiny_tokenizer(

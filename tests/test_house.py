@@ -13,7 +13,9 @@ FENCE = "<!-- tree: python tests/test_house.py -->"
 def tree() -> str:
     """Every module with the first line of its docstring."""
     lines = []
-    for path in sorted(SOURCE.rglob("*.py"), key=lambda each: (str(each.parent), each.name != "__init__.py", each)):
+    for path in sorted(
+        SOURCE.rglob("*.py"), key=lambda each: (str(each.parent), each.name != "__init__.py", each)
+    ):
         place = path.relative_to(SOURCE)
         depth = len(place.parts) - 1
         first = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]

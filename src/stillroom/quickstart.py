@@ -38,7 +38,9 @@ def run_quickstart(
     with display.task("Reading the documentation of your Python") as advance:
         harvested = harvest()
         train, held_out = write_harvest(harvested, output / "data")
-        advance(1, 1, f"{len(harvested.train):,} questions to train on, {len(harvested.evaluation):,} held out")
+        advance(
+            1, 1, f"{len(harvested.train):,} questions to train on, {len(harvested.evaluation):,} held out"
+        )
     with as_file(files("stillroom") / "assets" / "python_docs") as assets:
         teacher = _trained_teacher(assets, output, display) if train_teacher else assets / "teacher"
         folders = []

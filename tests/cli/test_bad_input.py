@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from folders import CHAT, QUESTIONS, jsonl, model_folder, tiny_tokenizer
+from tokenizers import Tokenizer
 
 GOOD = json.dumps(QUESTIONS[0]).encode()
 
@@ -33,8 +34,12 @@ def records(*rows: object) -> bytes:
 
 
 def other_tokenizer(root: Path) -> dict[str, Path]:
-    swapped = tiny_tokenizer(["zebra yak xylophone wolf vulture", "zz yy xx ww vv zebra yak"])
-    return {"teacher": model_folder(root / "t", seed=2, rows=300, tokenizer=swapped)}
+    swapped = tiny_tokenizer()
+    content = json.loads(swapped.backend_tokenizer.to_str())
+    ids = content["model"]["vocab"]
+    ids["a"], ids["b"] = ids["b"], ids["a"]
+    swapped._tokenizer = Tokenizer.from_str(json.dumps(content))
+    return {"teacher": model_folder(root / "t", seed=2, tokenizer=swapped)}
 
 
 def narrow_head(root: Path) -> dict[str, Path]:
@@ -70,15 +75,19 @@ DATA = [
     Case("5 empty file", ("empty",), b""),
     Case("5 white space only", ("no records",), b"\n\n"),
     Case("5 fewer than a batch", ("1 usable samples", "batch of 8"), records(QUESTIONS[0])),
-    Case("6 empty responses", ("responses are empty",), records(*QUESTIONS, {"instruction": "a", "output": " "})),
+    Case(
+        "6 empty responses",
+        ("responses are empty",),
+        records(*QUESTIONS, {"instruction": "a", "output": " "}),
+    ),
     Case("12 no chat template", ("chat template",), words=("--set", "data.template=chat")),
     Case("2 unknown kind", (".txt",), words=("--data", "notes.txt")),
-    Case("5 absent file", ("does not exist",), words=("--data", "./absent.jsonl")),
+    Case("5 absent file", ("there is no file",), words=("--data", "./absent.jsonl")),
 ]
 
 MODELS = [
     Case("19 tokenizer larger than the head", ("250 rows", "student"), build=narrow_head),
-    Case("20 same size, other ids", ("first differences",), build=other_tokenizer),
+    Case("20 same size, other ids", ("'a'", "'b'"), build=other_tokenizer),
     Case("21 same ids, other normalizer", ("tokenizer",), build=normalizing_tokenizer),
     Case("24 NaN in the weights", ("up_proj", "NaN"), build=poisoned_teacher, loads=True),
     Case("no model in the folder", ("teacher", "nothing"), build=empty_folder),
@@ -86,28 +95,67 @@ MODELS = [
 
 HEAD = "student: {model: STUDENT}\nteacher: {model: TEACHER}\ndata: {train: DATA}\noutput: OUTPUT\n"
 RECIPES = [
-    Case("35 malformed", ("bad.yaml:5",), recipe=HEAD + "objectives: [logits.forward_kl\ntraining: {}\n"),
-    Case("36 unknown key", ("learning_rate",), recipe=HEAD + "objectives: [logits.forward_kl]\ntraining: {learning_rat: 1}\n"),
+    Case("35 malformed", ("bad.yaml:6",), recipe=HEAD + "objectives: [logits.forward_kl\ntraining: {}\n"),
+    Case(
+        "36 unknown key",
+        ("learning_rate",),
+        recipe=HEAD + "objectives: [logits.forward_kl]\ntraining: {learning_rat: 1}\n",
+    ),
     Case(
         "36 all unknown keys at once",
         ("objectivs", "sed", "did you mean"),
         recipe=HEAD + "objectivs: [logits.forward_kl]\nsed: 3\n",
     ),
-    Case("37 duplicate key", ("seed", "bad.yaml:7"), recipe=HEAD + "objectives: [logits.forward_kl]\nseed: 1\nseed: 2\n"),
-    Case("38 temperature 0", ("temperature",), recipe=HEAD + "objectives: [{use: logits.forward_kl, temperature: 0}]\n"),
-    Case("38 temperature NaN", ("temperature",), recipe=HEAD + "objectives: [{use: logits.forward_kl, temperature: .nan}]\n"),
+    Case(
+        "37 duplicate key",
+        ("seed", "bad.yaml:7"),
+        recipe=HEAD + "objectives: [logits.forward_kl]\nseed: 1\nseed: 2\n",
+    ),
+    Case(
+        "38 temperature 0",
+        ("temperature",),
+        recipe=HEAD + "objectives: [{use: logits.forward_kl, temperature: 0}]\n",
+    ),
+    Case(
+        "38 temperature NaN",
+        ("temperature",),
+        recipe=HEAD + "objectives: [{use: logits.forward_kl, temperature: .nan}]\n",
+    ),
     Case("39 no objectives", ("objectives",), recipe=HEAD + "objectives: []\n"),
-    Case("39 all weights zero", ("weight",), recipe=HEAD + "objectives: [{use: logits.forward_kl, weight: 0}]\n"),
-    Case("41 beta outside", ("beta", "1.5"), recipe=HEAD + "objectives: [{use: logits.jensen_shannon, beta: 1.5}]\n"),
-    Case("41 alpha outside", ("alpha", "-1"), recipe=HEAD + "objectives: [{use: logits.skew_kl, alpha: -1}]\n"),
-    Case("36 unknown objective", ("forward_lk", "logits.forward_kl"), recipe=HEAD + "objectives: [logits.forward_lk]\n"),
-    Case("36 unknown setting", ("temprature", "temperature"), recipe=HEAD + "objectives: [{use: logits.forward_kl, temprature: 2}]\n"),
+    Case(
+        "39 all weights zero",
+        ("weight",),
+        recipe=HEAD + "objectives: [{use: logits.forward_kl, weight: 0}]\n",
+    ),
+    Case(
+        "41 beta outside",
+        ("beta", "1.5"),
+        recipe=HEAD + "objectives: [{use: logits.jensen_shannon, beta: 1.5}]\n",
+    ),
+    Case(
+        "41 alpha outside", ("alpha", "-1"), recipe=HEAD + "objectives: [{use: logits.skew_kl, alpha: -1}]\n"
+    ),
+    Case(
+        "36 unknown objective",
+        ("forward_lk", "logits.forward_kl"),
+        recipe=HEAD + "objectives: [logits.forward_lk]\n",
+    ),
+    Case(
+        "36 unknown setting",
+        ("temprature", "temperature"),
+        recipe=HEAD + "objectives: [{use: logits.forward_kl, temprature: 2}]\n",
+    ),
     Case(
         "45 contradiction",
         ("max_prompt_length",),
-        recipe=HEAD.replace("train: DATA", "train: DATA, max_length: 64, max_prompt_length: 64") + "objectives: [logits.forward_kl]\n",
+        recipe=HEAD.replace("train: DATA", "train: DATA, max_length: 64, max_prompt_length: 64")
+        + "objectives: [logits.forward_kl]\n",
     ),
-    Case("45 teacher missing", ("teacher",), recipe=HEAD.replace("teacher: {model: TEACHER}\n", "") + "objectives: [logits.forward_kl]\n"),
+    Case(
+        "45 teacher missing",
+        ("teacher",),
+        recipe=HEAD.replace("teacher: {model: TEACHER}\n", "") + "objectives: [logits.forward_kl]\n",
+    ),
     Case("37 empty recipe", ("empty",), recipe="\n"),
     Case("39 a value of the wrong kind", ("max_steps",), words=("--set", "training.max_steps=many")),
     Case("36 unknown path in --set", ("trainin",), words=("--set", "trainin.max_steps=3")),

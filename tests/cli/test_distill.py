@@ -45,7 +45,9 @@ def test_a_run_folder_is_whole_and_the_student_loads(world, typed, tmp_path):
     assert "grad_norm/hard.cross_entropy" in train[0]
     assert any(row["split"] == "eval" for row in rows)
     assert yaml.safe_load((run / "recipe.yaml").read_text())["objectives"][1]["temperature"] == 1.0
-    assert {"prompt", "reference", "teacher", "baseline", "student"} == read_jsonl(run / "samples.jsonl")[0].keys()
+    assert {"prompt", "reference", "teacher", "baseline", "student"} == read_jsonl(run / "samples.jsonl")[
+        0
+    ].keys()
     model = AutoModelForCausalLM.from_pretrained(run / "student")
     tokenizer = AutoTokenizer.from_pretrained(run / "student")
     ids = torch.tensor([tokenizer("a house")["input_ids"]])
@@ -61,7 +63,14 @@ def test_a_run_folder_is_whole_and_the_student_loads(world, typed, tmp_path):
 
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_student(world, typed, tmp_path):
-    objective = ("--objective", "logits.forward_kl", "--set", "training.save_steps=2", "--set", "training.eval_strategy='no'")
+    objective = (
+        "--objective",
+        "logits.forward_kl",
+        "--set",
+        "training.save_steps=2",
+        "--set",
+        "training.eval_strategy='no'",
+    )
     straight, stopped = tmp_path / "a", tmp_path / "b"
     assert typed(*pair(world, straight, *objective)).code == 0
     assert typed(*pair(world, stopped, *objective)).code == 0

@@ -42,7 +42,8 @@ sys.path.insert(0, {tests!r})
 from training.pairs import history, make_trainer, parameters
 import json, torch
 torch.set_num_threads(1)
-trainer = make_trainer(Path({folder!r}), per_device_train_batch_size={batch}, gradient_accumulation_steps={steps}, ddp_backend="gloo")
+sizes = dict(per_device_train_batch_size={batch}, gradient_accumulation_steps={steps})
+trainer = make_trainer(Path({folder!r}), ddp_backend="gloo", **sizes)
 trainer.train()
 if trainer.args.process_index == 0:
     Path({out!r}).write_text(json.dumps({{

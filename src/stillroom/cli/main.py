@@ -23,18 +23,24 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-RecipeFile = Annotated[Path | None, typer.Argument(help="A recipe (YAML). Without one, flags alone make the recipe.")]
+RecipeFile = Annotated[
+    Path | None, typer.Argument(help="A recipe (YAML). Without one, flags alone make the recipe.")
+]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", help="Override one key, for example training.max_steps=100. Repeatable.")
+    list[str] | None,
+    typer.Option("--set", help="Override one key, for example training.max_steps=100. Repeatable."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
-StudentName = Annotated[str | None, typer.Option("--student", help="Model that learns: a folder or a Hub name.")]
+StudentName = Annotated[
+    str | None, typer.Option("--student", help="Model that learns: a folder or a Hub name.")
+]
 TeacherName = Annotated[str | None, typer.Option("--teacher", help="Model that is learned from.")]
 DataName = Annotated[str | None, typer.Option("--data", help="JSONL, JSON, Parquet or a Hub name.")]
 EvalName = Annotated[str | None, typer.Option("--eval", help="Held-out text in the same forms.")]
 Objectives = Annotated[
-    list[str] | None, typer.Option("--objective", help="For example logits.forward_kl; `stillroom list` shows all.")
+    list[str] | None,
+    typer.Option("--objective", help="For example logits.forward_kl; `stillroom list` shows all."),
 ]
 Output = Annotated[str | None, typer.Option("--output", help="Folder that the run writes.")]
 MaxSteps = Annotated[int | None, typer.Option("--max-steps", help="Optimizer steps.")]
@@ -61,7 +67,9 @@ def distill(
     max_steps: MaxSteps = None,
     seed: Seed = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in the output folder.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -136,7 +144,9 @@ def evaluate(
     teacher: TeacherName = None,
     template: Annotated[str, typer.Option("--template", help="alpaca, chat or plain.")] = "alpaca",
     max_length: Annotated[int, typer.Option("--max-length", help="Tokens of a sample at most.")] = 512,
-    prompts: Annotated[int, typer.Option("--prompts", help="Prompts to answer for Rouge-L; 0 for none.")] = 100,
+    prompts: Annotated[
+        int, typer.Option("--prompts", help="Prompts to answer for Rouge-L; 0 for none.")
+    ] = 100,
     limit: Annotated[int | None, typer.Option("--limit", help="Use only so many samples.")] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -165,7 +175,9 @@ def evaluate(
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; the first one is the main one.")],
-    output: Annotated[Path | None, typer.Option("--output", help="The page (default: report.html there).")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The page (default: report.html there).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write one HTML page about one or more runs, and print their table."""
@@ -186,7 +198,9 @@ def list_(
 
     if name is None:
         rows = {each: objectives.summary(each) for each in objectives.names()}
-        print(json.dumps(rows, indent=2) if as_json else "\n".join(f"{n:<26}{text}" for n, text in rows.items()))
+        print(
+            json.dumps(rows, indent=2) if as_json else "\n".join(f"{n:<26}{text}" for n, text in rows.items())
+        )
         return
     settings = [
         {"name": each.name, "type": each.type, "default": each.default, "about": each.doc}
@@ -267,7 +281,9 @@ def _say(text: str) -> None:
 
 def run() -> None:
     """Entry point: what a person can mend is a sentence, never a traceback."""
-    sys.path.append(str(Path.cwd()))  # one's own objectives lie beside one's recipe; a script would not look there
+    sys.path.append(
+        str(Path.cwd())
+    )  # one's own objectives lie beside one's recipe; a script would not look there
     try:
         app(standalone_mode=True)
     except BadInput as error:

@@ -1,13 +1,13 @@
 """What a run leaves on disk. Reading it needs neither torch nor the models.
 
-    student/            model and tokenizer, Hugging Face format
-    recipe.yaml         the resolved recipe, every default written out
-    metrics.jsonl       one object a line: step, tokens, seconds, split ("train" or "eval"), then name: value;
-                        term losses as loss/<objective>/<term>, gradients as grad_norm/<objective>
-    samples.jsonl       held-out prompts: prompt, reference, and one text for each of teacher, baseline, student
-    run.json            `RunSummary`
-    objective.safetensors   trained parts of objectives, if any
-    report.html
+student/            model and tokenizer, Hugging Face format
+recipe.yaml         the resolved recipe, every default written out
+metrics.jsonl       one object a line: step, tokens, seconds, split ("train" or "eval"), then name: value;
+                    term losses as loss/<objective>/<term>, gradients as grad_norm/<objective>
+samples.jsonl       held-out prompts: prompt, reference, and one text for each of teacher, baseline, student
+run.json            `RunSummary`
+objective.safetensors   trained parts of objectives, if any
+report.html
 """
 
 import json
@@ -117,7 +117,9 @@ def read_summary(run: Path) -> RunSummary:
     """The summary of a run folder; `BadInput` where there is none or it is of another version."""
     path = run / SUMMARY
     if not path.exists():
-        raise BadInput(f"{run} is not a run folder: it has no {SUMMARY}. Give the folder a run wrote (--output).")
+        raise BadInput(
+            f"{run} is not a run folder: it has no {SUMMARY}. Give the folder a run wrote (--output)."
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return RunSummary(**content)

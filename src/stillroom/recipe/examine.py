@@ -87,7 +87,9 @@ class Examiner:
             values, self.answers[role] = self._evaluate(
                 model, metrics, teacher, prompts, lambda part, done, total: advance(done, total, part)
             )
-            shown = ((name, values[name]) for name in ("perplexity", "agreement", "rouge_l") if name in values)
+            shown = (
+                (name, values[name]) for name in ("perplexity", "agreement", "rouge_l") if name in values
+            )
             advance(1, 1, " · ".join(f"{name} {value:.3g}" for name, value in shown))
         return values
 

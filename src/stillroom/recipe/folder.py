@@ -4,7 +4,15 @@ import shutil
 from pathlib import Path
 
 from stillroom.core.errors import BadInput
-from stillroom.core.record import METRICS, RECIPE, SUMMARY, read_jsonl, read_summary, write_jsonl, write_text_atomically
+from stillroom.core.record import (
+    METRICS,
+    RECIPE,
+    SUMMARY,
+    read_jsonl,
+    read_summary,
+    write_jsonl,
+    write_text_atomically,
+)
 from stillroom.recipe.load import load_recipe
 from stillroom.recipe.schema import Recipe
 
@@ -57,7 +65,9 @@ def rewind(run: Path, step: int) -> None:
 
 def _check_same(recipe: Recipe, run: Path) -> None:
     before, now = _flat(load_recipe(run / RECIPE).model_dump()), _flat(recipe.model_dump())
-    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key not in FREE)
+    differing = sorted(
+        key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key not in FREE
+    )
     if differing:
         shown = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in differing[:3])
         raise BadInput(

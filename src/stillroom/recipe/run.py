@@ -31,7 +31,16 @@ from stillroom.training.trainer import DistillationTrainer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-PACKAGES = ("stillroom", "torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
+PACKAGES = (
+    "stillroom",
+    "torch",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+)
 
 
 def run_recipe(
@@ -66,7 +75,8 @@ class _Run:
             name=name or " + ".join(self.recipe.objective_names),
             data=prepared.data,
             seed=self.recipe.seed,
-            versions={package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
+            versions={package: version(package) for package in PACKAGES}
+            | {"python": platform.python_version()},
             notes=prepared.notes,
         )
 
@@ -117,7 +127,9 @@ class _Run:
         objectives = make_objectives(self.recipe)
         weights = dict(zip(objectives, (each.weight for each in self.recipe.objectives), strict=True))
         shape = model_shape(self.student, prepared.vocab_size, prepared.vocabulary)
-        torch.manual_seed(self.recipe.seed)  # trainable parts of objectives, whatever the student's start drew
+        torch.manual_seed(
+            self.recipe.seed
+        )  # trainable parts of objectives, whatever the student's start drew
         self.pair = Pair(self.student, objectives, weights, shape, self.teacher and self.teacher.shape)
         prepare_taps(self.student, self.pair.student_requests)
         if self.teacher is not None:
@@ -150,7 +162,9 @@ class _Run:
         self.examiner = Examiner(self.prepared, collator(self.prepared), self.teacher, self.display)
         self.summary.notes += self.examiner.trimmed_mass(self.student)
         self.summary.teacher = self.examiner.teacher_marks()
-        self.summary.baseline = self.examiner.marks(self.student, "baseline", "Evaluating the student before training")
+        self.summary.baseline = self.examiner.marks(
+            self.student, "baseline", "Evaluating the student before training"
+        )
         self._write_summary()
 
     def _examine_after(self) -> None:
@@ -187,7 +201,9 @@ class _Run:
         for reason in reasons:
             self.display.say(f"passed over: {reason}")
         step = int(found.name.rpartition("-")[2]) if found else 0
-        self.display.say(f"going on from step {step}" if found else "no checkpoint to go on from; starting anew")
+        self.display.say(
+            f"going on from step {step}" if found else "no checkpoint to go on from; starting anew"
+        )
         if self.is_main:
             folder.rewind(self.run, step)
         return found
@@ -247,7 +263,9 @@ def peak_memory() -> int:
 
 
 def environment(arguments: TrainingArguments) -> dict[str, Any]:
-    device = torch.cuda.get_device_name() if arguments.device.type == "cuda" else platform.processor() or "CPU"
+    device = (
+        torch.cuda.get_device_name() if arguments.device.type == "cuda" else platform.processor() or "CPU"
+    )
     precision = "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else "float32"
     return {
         "device": f"{arguments.device.type}: {device}",

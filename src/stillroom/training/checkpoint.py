@@ -34,6 +34,7 @@ def publish(target: Path) -> Iterator[Path]:
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".partial-{target.name}-"))
     try:
         yield partial
+        partial.chmod(0o755)  # mkdtemp makes it private
         files = {path.name: _entry(path) for path in sorted(partial.iterdir())}
         write_text_atomically(partial / MANIFEST, json.dumps({"schema": 1, "files": files}, indent=1))
         if target.exists():
@@ -99,7 +100,9 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def save_weights(module: nn.Module, folder: Path) -> None:
-    save_file({name: each.detach().contiguous() for name, each in trainable(module).items()}, folder / WEIGHTS)
+    save_file(
+        {name: each.detach().contiguous() for name, each in trainable(module).items()}, folder / WEIGHTS
+    )
 
 
 def load_weights(module: nn.Module, folder: Path) -> None:

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.data.data_collator import DataCollator
 
 from stillroom.core.batch import Batch
 from stillroom.core.signals import Signals
-from transformers.data.data_collator import DataCollator
 from stillroom.teachers.live import LiveTeacher
 from stillroom.training import checkpoint as checkpoints
 from stillroom.training.guard import NonFiniteLoss, StepWatch
@@ -231,7 +231,10 @@ class DistillationTrainer(Trainer):
         if self.args.should_save:
             with checkpoints.publish(target) as folder:
                 checkpoints.save_weights(self.pair, folder)
-                state = {"optimizer": self.optimizer.state_dict(), "scheduler": self.lr_scheduler.state_dict()}
+                state = {
+                    "optimizer": self.optimizer.state_dict(),
+                    "scheduler": self.lr_scheduler.state_dict(),
+                }
                 save_state(folder / checkpoints.OPTIMIZER, state)
                 progress = {"tokens": self.trained_tokens, "seconds": self.train_seconds}
                 (folder / checkpoints.PROGRESS).write_text(json.dumps(progress))
@@ -308,6 +311,8 @@ def _adjust(args: TrainingArguments) -> None:
     args.remove_unused_columns = False  # it would drop every field the objectives read
     args.logging_nan_inf_filter = False  # it writes 0.0 in place of NaN
     args.label_names = []
-    args._n_gpu = min(args.n_gpu, 1)  # DataParallel does not gather sums and counts; use torchrun for several GPUs
+    args._n_gpu = min(
+        args.n_gpu, 1
+    )  # DataParallel does not gather sums and counts; use torchrun for several GPUs
     if args.ddp_find_unused_parameters is None:
         args.ddp_find_unused_parameters = False

@@ -14,6 +14,9 @@ from stillroom.kernels._chunked_head import chunked_head_total
 from stillroom.kernels._projection import Projection, Scratch
 from stillroom.kernels.linear_divergence._closed_forms import CLOSED_FORMS
 
+_BLOCK_BYTES_ON_CPU, _BLOCK_BYTES = 4 * 2**20, 64 * 2**20
+"""Size of a matrix that autograd works on: on a CPU it stays in the cache, elsewhere it fills the device."""
+
 
 def streaming(
     student: Projection,
@@ -30,15 +33,15 @@ def streaming(
 class _DivergenceOfRows:
     """A `ChunkLoss`: the divergence between the teacher's rows and the student's logits."""
 
+    matrices = 3
+
     def __init__(
         self, teacher: Projection, divergence: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype
     ) -> None:
         self._teacher = teacher
         self._divergence = divergence
-        self._closed_form = CLOSED_FORMS.get(divergence)
+        self._closed_form = CLOSED_FORMS.get(divergence, self._by_autograd)
         self._dtype = dtype
-        # What autograd keeps for the hungrier divergences was counted, not derived.
-        self.matrices = 3 if self._closed_form is not None else 10
 
     def __call__(
         self, rows: slice, logits: Tensor, scratch: Scratch, with_gradient: bool
@@ -47,16 +50,35 @@ class _DivergenceOfRows:
         torch.log_softmax(logits, dim=-1, out=log_q)
         log_p = self._teacher_log_probabilities(rows, scratch)
         spare = scratch.matrix("scores", len(logits), self._dtype)
-        if self._closed_form is not None:
-            return self._closed_form(log_p, log_q, spare, with_gradient)
-        if not with_gradient:
-            return self._checked(self._divergence(log_p, log_q), len(logits)), None
-        with torch.enable_grad():
-            leaf = log_q.detach().requires_grad_()
-            values = self._checked(self._divergence(log_p, leaf), len(logits))
-        (slope,) = torch.autograd.grad(values, leaf, torch.ones_like(values))
-        share = torch.exp(log_q, out=spare).mul_(slope.sum(dim=-1, keepdim=True))
-        return values.detach(), torch.sub(slope, share, out=share)
+        return self._closed_form(log_p, log_q, spare, with_gradient)
+
+    def _by_autograd(
+        self, log_p: Tensor, log_q: Tensor, spare: Tensor, with_gradient: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """A `ClosedForm` for any divergence, in blocks so small that what autograd keeps is small too."""
+        at_once = _BLOCK_BYTES_ON_CPU if log_q.device.type == "cpu" else _BLOCK_BYTES
+        size = max(1, at_once // max(1, log_q.shape[1] * log_q.itemsize))
+        values = [
+            self._block(*block, with_gradient)
+            for block in zip(log_p.split(size), log_q.split(size), spare.split(size), strict=True)
+        ]
+        return torch.cat(values), spare if with_gradient else None
+
+    def _block(self, log_p: Tensor, log_q: Tensor, slope: Tensor, with_gradient: bool) -> Tensor:
+        """Values `[n]`; writes the gradient of the logits to `slope`."""
+        with torch.set_grad_enabled(with_gradient):
+            leaf = log_q.detach().requires_grad_(with_gradient)
+            values = self._divergence(log_p, leaf)
+        if values.shape != log_q.shape[:1]:
+            raise BadInput(
+                f"expected a divergence of log-probabilities {list(log_q.shape)} to give one value a row, "
+                f"got {list(values.shape)}; sum over the vocabulary, not over rows."
+            )
+        if with_gradient:
+            (g,) = torch.autograd.grad(values, leaf, torch.ones_like(values))
+            share = torch.exp(log_q, out=slope).mul_(g.sum(dim=-1, keepdim=True))
+            torch.sub(g, share, out=slope)
+        return values.detach()
 
     def _teacher_log_probabilities(self, rows: slice, scratch: Scratch) -> Tensor:
         logits = self._teacher.scores(rows, scratch)
@@ -67,12 +89,3 @@ class _DivergenceOfRows:
         log_p = scratch.matrix("log_p", len(logits), logits.dtype)
         torch.log_softmax(logits, dim=-1, out=log_p)
         return log_p.to(self._dtype)
-
-    @staticmethod
-    def _checked(values: Tensor, count: int) -> Tensor:
-        if values.shape != (count,):
-            raise BadInput(
-                f"expected a divergence of log-probabilities [{count},V] to give one value a row, [{count}], "
-                f"got {list(values.shape)}; sum over the vocabulary, not over rows."
-            )
-        return values
