@@ -148,6 +148,9 @@ def evaluate(
         int, typer.Option("--prompts", help="Prompts to answer for Rouge-L; 0 for none.")
     ] = 100,
     limit: Annotated[int | None, typer.Option("--limit", help="Use only so many samples.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="Only these; all that can be had without it.")
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -163,6 +166,7 @@ def evaluate(
         max_length=max_length,
         prompts=prompts,
         limit=limit,
+        metrics=metric or (),
         display=display(quiet or as_json),
     )
     if as_json:
@@ -300,3 +304,7 @@ def run() -> None:
             raise
         _say(f"error: {error}")
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()

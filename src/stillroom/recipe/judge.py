@@ -1,5 +1,6 @@
 """Marks for a model that was trained somewhere else: the evaluation of a run, without the run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from stillroom.core.progress import Display, Silent
@@ -25,9 +26,10 @@ def judge(
     max_length: int = 512,
     prompts: int = 100,
     limit: int | None = None,
+    metrics: Sequence[str] = (),
     display: Display | None = None,
 ) -> dict[str, float]:
-    """All metrics that can be had for `model` (a run folder means its student) on the samples of `data`."""
+    """Marks of `model` (a run folder means its student) on the samples of `data`: `metrics`, or all that can be had."""
     display = display or Silent()
     source = model if not (Path(model) / SUMMARY).exists() else str(Path(model) / STUDENT)
     sources = {"student": source} | ({"teacher": teacher} if teacher else {})
@@ -37,9 +39,8 @@ def judge(
     samples = to_samples(read_records(data)).samples[:limit]
     dataset = encode(samples, tokenizers["student"], template, max_length, on_bad_record="skip")
     items = prompts_for_generation(samples[:prompts], tokenizers["student"], template, max_length // 2)
-    metrics = [name for name in METRICS if teacher or name not in NEED_TEACHER]
-    if not items:
-        metrics.remove("rouge_l")
+    possible = [name for name in METRICS if teacher or name not in NEED_TEACHER]
+    possible = [name for name in possible if items or name != "rouge_l"]
     weights = load_student(Student(model=source), seed=0)
     live = None
     if teacher:
@@ -52,7 +53,7 @@ def judge(
             dataset,
             Collator(padding_id=0),
             tokenizers["student"],
-            metrics=metrics,
+            metrics=metrics or possible,
             prompts=items,
             teacher=live,
             vocab_size=match.shared if teacher else None,

@@ -161,10 +161,11 @@ class _Run:
             self.teacher.model.to(device)
         self.examiner = Examiner(self.prepared, collator(self.prepared), self.teacher, self.display)
         self.summary.notes += self.examiner.trimmed_mass(self.student)
-        self.summary.teacher = self.examiner.teacher_marks()
-        self.summary.baseline = self.examiner.marks(
-            self.student, "baseline", "Evaluating the student before training"
-        )
+        if self.recipe.evaluation.baselines:
+            self.summary.teacher = self.examiner.teacher_marks()
+            self.summary.baseline = self.examiner.marks(
+                self.student, "baseline", "Evaluating the student before training"
+            )
         self._write_summary()
 
     def _examine_after(self) -> None:

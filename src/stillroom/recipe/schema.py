@@ -169,6 +169,8 @@ class Evaluation(Section):
     metrics: list[Literal["loss", "perplexity", "agreement", "teacher_kl", "rouge_l"]] | None = None
     """`loss`, `perplexity`, `agreement`, `teacher_kl`, `rouge_l`; null: all that can be measured with what is
     given."""
+    baselines: bool = True
+    """Mark the teacher and the student before training as well; false where another run has done it."""
     prompts: Annotated[Whole, Field(ge=0)] = 100
     """Held-out prompts that the models answer (for `rouge_l` and to read side by side); 0: none."""
     max_new_tokens: Annotated[Whole, Field(ge=1)] = 256
