@@ -131,7 +131,10 @@ def stillroom(options: argparse.Namespace, name: str, words: list) -> str:
 
 def marks_of(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     run = summary(folder)
-    kept = {key: run[key] for key in ("seed", "steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes")}
+    kept = {
+        key: run[key]
+        for key in ("seed", "steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes")
+    }
     return {**run["final"], **rouge(options, folder / "student", folder.name), **kept}
 
 
@@ -141,7 +144,7 @@ def rouge(options: argparse.Namespace, model: Path, name: str) -> dict[str, floa
     if not stored.exists():
         words = ["evaluate", model, "--data", options.dolly / "minillm_test500.jsonl", "--metric", "rouge_l"]
         out = stillroom(options, name, [*words, "--prompts", options.prompts, "--json"])
-    stored.parent.mkdir(parents=True, exist_ok=True)
+        stored.parent.mkdir(parents=True, exist_ok=True)
         stored.write_text(out)
     return json.loads(stored.read_text())
 
@@ -173,8 +176,8 @@ def table(content: dict) -> str:
         f"{content['machine']['processor']}, {content['machine']['threads']} threads, float32, "
         f"torch {content['versions']['torch']}. {content['epochs']:g} epochs, seeds "
         f"{', '.join(map(str, content['seeds']))}: mean ± standard deviation. Held-out: minillm_dev (1,000 samples), "
-        f"nats per response token; Rouge-L: minillm_test500 ({content['test_prompts']} prompts, greedy, at most 256 new "
-        "tokens, stemmer).",
+        f"nats per response token; Rouge-L: minillm_test500 ({content['test_prompts']} prompts, greedy, at most 256 "
+        "new tokens, stemmer).",
         "",
         "| | learning rate | trained tokens | " + " | ".join(titles) + " |",
         "|---|--:|--:|" + "--:|" * len(titles),
