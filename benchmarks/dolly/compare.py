@@ -166,8 +166,8 @@ def write(content: dict, path: Path) -> None:
 
 
 def table(content: dict) -> str:
-    columns = ("loss", "perplexity", "teacher_kl", "agreement", "rouge_l", "tokens_per_second")
-    titles = ("held-out loss", "perplexity", "KL to teacher", "agreement", "Rouge-L", "trained tokens/s")
+    columns = ("loss", "perplexity", "teacher_kl", "agreement", "rouge_l")
+    titles = ("held-out loss", "perplexity", "KL to teacher", "agreement", "Rouge-L")
     lines = [
         "# Dolly, bench pair, equal trained tokens",
         "",

@@ -86,30 +86,37 @@ def read_text(source: str) -> list[str]:
     return [row["text"] for row in records]
 
 
+TITLE = re.compile(r" = [^=\n]+ = \n?$")
+"""A line that opens an article of WikiText; ` = = Section = = ` does not."""
+
+
 def documents(rows: list[str], characters: int) -> Iterator[str]:
-    """The first documents, `characters` in all. Rows are documents, but with titles among them they are lines."""
-    whole = articles(rows) if any(TITLE.fullmatch(row) for row in rows) else (row.strip() for row in rows)
-    for document in filter(None, whole):
-        yield document[:characters]
+    """The first documents, `characters` in all. Rows are documents; with titles among them they are lines."""
+    has_titles = any(TITLE.match(row) for row in rows)
+    for document in articles(rows) if has_titles else rows:
+        if not document.strip():
+            continue
+        yield document.strip()[:characters]
         characters -= len(document)
         if characters <= 0:
             return
 
 
-TITLE = re.compile(r" = [^=\n]+ = \n?")
-"""A line that opens an article of WikiText; ` = = Section = = ` does not."""
+def articles(rows: Iterable[str]) -> Iterator[str]:
+    """The lines from title to title."""
+    lines: list[str] = []
+    for row in rows:
+        if TITLE.match(row):
+            yield prose(lines)
+            lines = []
+        lines.append(row.strip())
+    yield prose(lines)
 
 
-def articles(rows: list[str]) -> Iterator[str]:
-    """WikiText's lines, put together, and its marks of tokenization taken back: `1 @,@ 000 men .`"""
-    article: list[str] = []
-    for row in [*rows, " = the end = "]:
-        if TITLE.fullmatch(row) and article:
-            text = re.sub(r" @([-,.])@ ", r"\1", "\n".join(article))
-            yield re.sub(r" (?=[,.;:!?)%]|'s\b)|(?<=\() ", "", text)
-            article = []
-        if row.strip():
-            article.append(row.strip())
+def prose(lines: list[str]) -> str:
+    """Lines of WikiText without its marks of tokenization: `1 @,@ 000 men .` is `1,000 men.`"""
+    text = re.sub(r" @([-,.])@ ", r"\1", "\n".join(filter(None, lines)))
+    return re.sub(r" (?=[,.;:!?)%]|'s\b)|(?<=\() ", "", text)
 
 
 def cut(document: str) -> list[str]:
@@ -133,10 +140,11 @@ def read_dolly(source: str) -> list[Sample]:
 
 
 def split(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Training and held-out samples. The question decides, so one that is asked twice is on one side only."""
+    """Training and held-out samples. The question decides, so that one asked twice is on one side only."""
     sides: tuple[list[Sample], list[Sample]] = ([], [])
     for sample in samples:
-        digest = hashlib.sha256(sample.question.text.encode()).digest()
+        question = " ".join(sample.question.text.casefold().split())
+        digest = hashlib.sha256(question.encode()).digest()
         sides[int.from_bytes(digest[:8]) % DEV_SHARE == 0].append(sample)
     if not all(sides):
         raise BadInput(

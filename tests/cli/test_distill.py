@@ -138,3 +138,29 @@ def test_15_data_that_changed_are_refused_on_resume(world, typed, tmp_path):
     done = typed(*words, "--resume")
     assert done.code == 2
     assert "changed" in done.err
+
+
+@pytest.mark.slow
+def test_a_student_with_adapters_loads_again(world, typed, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    done = typed(
+        "distill", "--student", world / "student", "--teacher", world / "teacher", "--data",
+        world / "data.jsonl", "--objective", "logits.forward_kl", "--output", tmp_path / "run",
+        "--max-steps", "1", "--set", "student.lora={r: 2}", *QUICK,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    facts = read_summary(tmp_path / "run").models["student"]
+    assert 0 < facts["trained_parameters"] < 0.5 * facts["parameters"]
+    AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "student")
+
+
+def test_61_a_finished_run_is_not_run_again(world, typed, tmp_path):
+    words = (
+        "distill", "--student", world / "student", "--data", world / "data.jsonl", "--objective",
+        "hard.cross_entropy", "--output", tmp_path / "run", "--max-steps", "1", *QUICK[:-1],
+    )  # fmt: skip
+    assert typed(*words).code == 0
+    done = typed(*words, "--resume")
+    assert done.code == 0
+    assert "already complete" in done.err

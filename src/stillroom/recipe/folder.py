@@ -8,6 +8,7 @@ from stillroom.core.record import (
     METRICS,
     RECIPE,
     SUMMARY,
+    RunSummary,
     read_jsonl,
     read_summary,
     write_jsonl,
@@ -37,6 +38,13 @@ def claim(recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
             f"{run} already holds a run ({state}); give another --output, --resume to go on with it, "
             "or --overwrite to replace it"
         )
+
+
+def finished(recipe: Recipe) -> RunSummary | None:
+    """The summary of the run in the output folder, if that is done."""
+    run = Path(recipe.output)
+    summary = read_summary(run) if (run / SUMMARY).exists() else None
+    return summary if summary is not None and summary.exit == "done" else None
 
 
 def check_same_data(recipe: Recipe, data: dict[str, dict]) -> None:

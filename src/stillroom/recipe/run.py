@@ -12,7 +12,16 @@ from safetensors.torch import save_file
 from transformers import PrinterCallback, TrainingArguments
 
 from stillroom.core.progress import Display, Silent
-from stillroom.core.record import OBJECTIVE, SAMPLES, STUDENT, RunSummary, write_jsonl, write_summary
+from stillroom.core.record import (
+    METRICS,
+    OBJECTIVE,
+    SAMPLES,
+    STUDENT,
+    RunSummary,
+    append_jsonl,
+    write_jsonl,
+    write_summary,
+)
 from stillroom.data.collate import Collator
 from stillroom.recipe import folder
 from stillroom.recipe.examine import Examiner
@@ -56,11 +65,15 @@ def run_recipe(
     `name` is what tables call the run (default: its objectives). Raises `BadInput` before any weight is loaded where
     that is possible, and `NonFiniteLoss` where training broke; what was done until then stays in the folder.
     """
+    display = display or Silent()
     folder.claim(recipe, resume=resume, overwrite=overwrite)
+    if resume and (finished := folder.finished(recipe)) is not None:
+        display.say(f"{recipe.output} is already complete")
+        return finished
     prepared = prepare(recipe, display)
     if resume:
         folder.check_same_data(recipe, prepared.data)
-    return _Run(prepared, name, display or Silent()).execute(resume)
+    return _Run(prepared, name, display).execute(resume)
 
 
 class _Run:
@@ -187,6 +200,14 @@ class _Run:
             one_cycle=self.recipe.training["lr_scheduler_type"] == "onecycle",
         )
         start = self._resume_point(trainer) if resume else None
+        if start is None and self.is_main and self.summary.baseline:
+            first = {
+                "step": 0,
+                "tokens": 0,
+                "seconds": 0.0,
+                "split": "eval",
+            }  # curves begin at the untrained student
+            append_jsonl(self.run / METRICS, first | self.summary.baseline)
         stop = StopAtStep()
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(stop)
