@@ -223,6 +223,7 @@ def quickstart(
     output: Annotated[Path, typer.Option("--output", help="Folder for the runs and the report.")] = Path(
         "runs/quickstart"
     ),
+    steps: Annotated[int | None, typer.Option("--steps", help="Optimizer steps of each student.")] = None,
     train_teacher: Annotated[
         bool, typer.Option("--train-teacher", help="Build the small teacher anew first (half an hour).")
     ] = False,
@@ -233,7 +234,7 @@ def quickstart(
     from stillroom.cli.display import display
     from stillroom.quickstart import run_quickstart
 
-    runs, page = run_quickstart(output, train_teacher=train_teacher, display=display(quiet))
+    runs, page = run_quickstart(output, steps=steps, train_teacher=train_teacher, display=display(quiet))
     _show_runs(runs, as_json, page)
 
 

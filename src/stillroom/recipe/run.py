@@ -256,7 +256,7 @@ class _Run:
 
 def collator(prepared: Prepared) -> Collator:
     ids = (prepared.tokenizer.pad_token_id, prepared.tokenizer.eos_token_id, 0)
-    return Collator(padding_id=next(each for each in ids if each is not None))
+    return Collator(padding_id=next(each for each in ids if each is not None), pad_to_multiple_of=8)
 
 
 def training_arguments(recipe: Recipe) -> TrainingArguments:

@@ -1,0 +1,40 @@
+"""The first command of the README, shortened: real text, the shipped teacher, two students, one page."""
+
+import json
+
+import pytest
+import torch
+
+from stillroom.core.record import read_jsonl, read_summary
+
+
+@pytest.mark.slow
+def test_two_students_from_one_start_on_the_same_tokens(typed, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    output = tmp_path / "first"
+    done = typed("quickstart", "--steps", "3", "--output", output, "--quiet")
+    assert done.code == 0, done.err
+    distilled, hard = (read_summary(output / name) for name in ("supervised_KD", "hard_labels"))
+    assert distilled.tokens == hard.tokens > 0
+    assert distilled.models["student"]["sha256"] == hard.models["student"]["sha256"], "one start"
+    assert distilled.final["loss"] != hard.final["loss"]
+    assert distilled.teacher["perplexity"] < 0.8 * hard.final["perplexity"]
+    held_out = {row["module"] for row in read_jsonl(output / "data" / "eval.jsonl")}
+    assert not held_out & {row["module"] for row in read_jsonl(output / "data" / "train.jsonl")}
+    page = (output / "report.html").read_text()
+    assert "hard labels" in page
+    assert "supervised KD" in page
+    model = AutoModelForCausalLM.from_pretrained(output / "supervised_KD" / "student")
+    tokenizer = AutoTokenizer.from_pretrained(output / "supervised_KD" / "student")
+    ids = torch.tensor([tokenizer("### Question:\nWhat is `len` for?\n\n### Answer:\n")["input_ids"]])
+    assert model(ids).logits.shape[-1] == len(tokenizer)
+    again = typed("quickstart", "--steps", "2", "--output", output, "--quiet", "--json")
+    assert [row["steps"] for row in json.loads(again.out)] == [2, 2], "an earlier quickstart is replaced"
+
+
+def test_other_peoples_folders_are_left_alone(typed, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    done = typed("quickstart", "--output", tmp_path, "--quiet")
+    assert done.code == 2
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
