@@ -28,8 +28,8 @@ def run_quickstart(
 ) -> tuple[list[Path], Path]:
     """Harvest, train, evaluate, report. Returns the run folders, the main one first, and the page.
 
-    Earlier runs of the quickstart in `output` are replaced. `steps` shortens or lengthens both trainings. `train_teacher` builds the teacher anew by its recipe
-    instead of taking the one that comes along.
+    Earlier runs of the quickstart in `output` are replaced. `steps` shortens or lengthens both trainings.
+    `train_teacher` builds the teacher anew by its recipe instead of taking the one that comes along.
     """
     display = display or Silent()
     _refuse_strangers(output)
@@ -45,7 +45,7 @@ def run_quickstart(
         teacher = _trained_teacher(assets, output, display) if train_teacher else assets / "teacher"
         folders = []
         for name, objectives in RUNS.items():
-            folder = output / name.replace(" ", "_")
+            folder = output / name.lower().replace(" ", "_")
             values = {"objectives": objectives, "output": str(folder)}
             # Teacher and untrained student are the same for all runs: the first one marks them.
             sets = [f"evaluation.baselines={str(not folders).lower()}"]

@@ -31,19 +31,14 @@ ARTICLES = [
     for line in ("", f" = House {number} = \n", "", " = = Rooms = = \n", *[PARAGRAPH.format(number)] * 30)
 ]
 QUESTIONS = [
-    {"instruction": f"What stands in jar {number}?", "context": "A jar." * (number % 2), "response": f"Number {number}."}
-    for number in range(150)
-]  # fmt: skip
+    {"instruction": f"What is in jar {n}?", "context": "A jar." * (n % 2), "response": f"Number {n}."}
+    for n in range(150)
+]
 
 
-def load(path):
-    spec = importlib.util.spec_from_file_location("pair_text", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-text = load(ROOT / "benchmarks" / "dolly" / "text.py")
+SPEC = importlib.util.spec_from_file_location("pair_text", ROOT / "benchmarks" / "dolly" / "text.py")
+text = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(text)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +72,7 @@ def test_pieces_are_prose_of_one_document(home):
 def test_other_sources_hold_one_document_a_row():
     rows = ["a first\n\ndocument ,", "", "  \n", "a second", "a third"]
     assert list(text.documents(rows, 1000)) == ["a first\n\ndocument ,", "a second", "a third"]
-    assert list(text.documents(rows, 22)) == ["a first\n\ndocument ,", "a se"]
+    assert list(text.documents(rows, 22)) == ["a first\n\ndocument ,", "a s"]
 
 
 @pytest.mark.parametrize("length", [1, 899, 900, 901, 1801, 5000])
@@ -224,7 +219,15 @@ def test_two_steps_of_the_text_stage(home, monkeypatch):
         "--set",
         "data.max_length=64",
     )
-    small += ("--set", "data.limit=27", "--set", "data.eval_limit=4", "--quiet")
+    small += (
+        "--set",
+        "data.limit=27",
+        "--set",
+        "data.eval_limit=4",
+        "--set",
+        "training.eval_strategy=no",
+        "--quiet",
+    )
     assert command[-1] == "training.num_train_epochs=0.3"  # 27 samples are 7 batches: 0.3 of them are 2 or 3
     app([*command, *small], standalone_mode=False)
     summary = read_summary(home / "short")
@@ -236,7 +239,7 @@ def test_two_steps_of_the_text_stage(home, monkeypatch):
 
 def test_it_runs_as_a_script_from_any_folder(tmp_path):
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "dolly" / "text.py", "--output", "p", "--text", "none.jsonl"],
+        [sys.executable, ROOT / "benchmarks" / "dolly" / "text.py", "--output", "p", "--dolly", "none.jsonl"],
         capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1

@@ -15,7 +15,7 @@ def test_two_students_from_one_start_on_the_same_tokens(typed, tmp_path):
     output = tmp_path / "first"
     done = typed("quickstart", "--steps", "3", "--output", output, "--quiet")
     assert done.code == 0, done.err
-    distilled, hard = (read_summary(output / name) for name in ("supervised_KD", "hard_labels"))
+    distilled, hard = (read_summary(output / name) for name in ("supervised_kd", "hard_labels"))
     assert distilled.tokens == hard.tokens > 0
     assert distilled.models["student"]["sha256"] == hard.models["student"]["sha256"], "one start"
     assert distilled.final["loss"] != hard.final["loss"]
@@ -25,8 +25,8 @@ def test_two_students_from_one_start_on_the_same_tokens(typed, tmp_path):
     page = (output / "report.html").read_text()
     assert "hard labels" in page
     assert "supervised KD" in page
-    model = AutoModelForCausalLM.from_pretrained(output / "supervised_KD" / "student")
-    tokenizer = AutoTokenizer.from_pretrained(output / "supervised_KD" / "student")
+    model = AutoModelForCausalLM.from_pretrained(output / "supervised_kd" / "student")
+    tokenizer = AutoTokenizer.from_pretrained(output / "supervised_kd" / "student")
     ids = torch.tensor([tokenizer("### Question:\nWhat is `len` for?\n\n### Answer:\n")["input_ids"]])
     assert model(ids).logits.shape[-1] == len(tokenizer)
     again = typed("quickstart", "--steps", "2", "--output", output, "--quiet", "--json")
