@@ -248,6 +248,8 @@ class _Run:
         target = self.run / STUDENT
         with quiet():
             self.student.save_pretrained(target)
+        for weights in target.glob("*.safetensors"):
+            weights.chmod(0o644)  # they are written through a private temporary file
         self.prepared.tokenizer.save_pretrained(target)
         trained = {name: each.detach().cpu() for name, each in self.pair.parts.state_dict().items()}
         if trained:
