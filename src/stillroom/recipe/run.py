@@ -185,6 +185,19 @@ class _Run:
         self.summary.final = self.examiner.marks(self.student, "student", "Evaluating the student")
         if self.is_main:
             write_jsonl(self.run / SAMPLES, self.examiner.samples())
+            self._record_marks(self.summary.final)
+
+    def _record_marks(self, marks: dict[str, float]) -> None:
+        """Into the curves: they begin at the untrained student and end at the final one."""
+        summary = self.summary
+        if marks:
+            place = {
+                "step": summary.steps,
+                "tokens": summary.tokens,
+                "seconds": summary.seconds,
+                "split": "eval",
+            }
+            append_jsonl(self.run / METRICS, place | marks)
 
     # --- training -------------------------------------------------------------------------------------------------
 
