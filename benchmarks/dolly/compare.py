@@ -8,7 +8,7 @@ best one. Rouge-L on the test prompts is measured once per run, at the end.
     python benchmarks/dolly/compare.py --pair PAIR --dolly FOLDER --output runs/dolly
 
 PAIR holds `teacher` and `student` (see README.md for how to make them), FOLDER the MiniLLM split of Dolly:
-`minillm_train.jsonl`, `minillm_dev.jsonl`, `minillm_test500.jsonl`.
+`minillm_train.jsonl`, `minillm_dev.jsonl`, `minillm_test500.jsonl`; `--files` names others.
 """
 
 import argparse
@@ -68,7 +68,14 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--pair", type=Path, required=True, help="folder with teacher and student")
-    parser.add_argument("--dolly", type=Path, required=True, help="folder with the MiniLLM split")
+    parser.add_argument("--dolly", type=Path, required=True, help="folder with the three files")
+    parser.add_argument(
+        "--files",
+        nargs=3,
+        metavar=("TRAIN", "DEV", "TEST"),
+        default=("minillm_train.jsonl", "minillm_dev.jsonl", "minillm_test500.jsonl"),
+        help="their names, where they are not MiniLLM's",
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/dolly"))
     parser.add_argument("--results", type=Path, default=HERE.parent / "results" / "dolly_cpu.json")
     parser.add_argument("--epochs", type=float, default=0.25)
@@ -113,7 +120,7 @@ def distill(options: argparse.Namespace, method: str, rate: float, seed: int, is
     }
     command = [
         "distill", HERE / "compare.yaml", "--student", options.pair / "student",
-        "--data", options.dolly / "minillm_train.jsonl", "--eval", options.dolly / "minillm_dev.jsonl",
+        "--data", options.dolly / options.files[0], "--eval", options.dolly / options.files[1],
         "--objective", METHODS[method], "--seed", seed, "--output", folder, "--overwrite", "--quiet",
     ]  # fmt: skip
     command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
@@ -143,7 +150,7 @@ def rouge(options: argparse.Namespace, model: Path, name: str) -> dict[str, floa
     """Rouge-L on the test prompts, greedy, at most 256 new tokens; kept in a file, since it is asked for once."""
     stored = options.output / "rouge" / f"{name}.json"
     if not stored.exists():
-        words = ["evaluate", model, "--data", options.dolly / "minillm_test500.jsonl", "--metric", "rouge_l"]
+        words = ["evaluate", model, "--data", options.dolly / options.files[2], "--metric", "rouge_l"]
         out = stillroom(options, name, [*words, "--prompts", options.prompts, "--json"])
         stored.parent.mkdir(parents=True, exist_ok=True)
         stored.write_text(out)
@@ -176,7 +183,8 @@ def table(content: dict) -> str:
         "",
         f"{content['machine']['processor']}, {content['machine']['threads']} threads, float32, "
         f"torch {content['versions']['torch']}. {content['epochs']:g} epochs, seeds "
-        f"{', '.join(map(str, content['seeds']))}: mean ± standard deviation. Held-out: minillm_dev ({SAMPLES} samples), "
+        f"{', '.join(map(str, content['seeds']))}: mean ± standard deviation. Held-out: the first {SAMPLES} samples of "
+        "minillm_dev, "
         f"nats per response token; Rouge-L: minillm_test500 ({content['test_prompts']} prompts, greedy, at most 256 "
         "new tokens, stemmer).",
         "",
