@@ -29,7 +29,7 @@ METHODS = {
     "reverse KL": "logits.reverse_kl",
     "Jensen-Shannon": "logits.jensen_shannon",
 }
-RATES = (5e-4, 1e-3, 2e-3)
+RATES = (1e-4, 2.5e-4, 5e-4)
 SEEDS = (10, 20, 30)
 TRIAL_SHARE = 0.125
 TRIAL_SAMPLES = 125
@@ -130,7 +130,7 @@ def distill(options: argparse.Namespace, method: str, rate: float, seed: int, is
 
 def stillroom(options: argparse.Namespace, name: str, words: list) -> str:
     print(f"{time.strftime('%H:%M:%S')} {words[0]} {name}", flush=True)
-    command = [sys.executable, "-m", "stillroom.cli.main", *map(str, words)]
+    command = [sys.executable, "-m", "stillroom", *map(str, words)]
     one_thread = {"OMP_NUM_THREADS": "1"} if options.jobs > 1 else {}
     return subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | one_thread

@@ -59,11 +59,14 @@ def run(
     display: Display | None = None,
 ) -> RunSummary:
     """Run a recipe and write its report. A report that cannot be written does not take the result away."""
+    from stillroom.recipe.folder import is_main_process
     from stillroom.recipe.run import run_recipe
     from stillroom.report.page import write_report
 
     summary = run_recipe(recipe, name=name, resume=resume, overwrite=overwrite, display=display)
     folder = Path(recipe.output)
+    if not is_main_process():
+        return summary
     try:
         write_report([folder], folder / REPORT)
     except Exception as error:

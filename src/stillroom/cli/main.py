@@ -81,9 +81,11 @@ def distill(
 
     from stillroom.api import run
     from stillroom.cli.display import display
+    from stillroom.recipe.folder import is_main_process
 
     summary = run(settled, resume=resume, overwrite=overwrite, display=display(quiet))
-    _show_runs([Path(settled.output)], as_json)
+    if is_main_process():
+        _show_runs([Path(settled.output)], as_json)
     if summary.exit == "stopped":
         _say(f"stopped at step {summary.steps}; go on with --resume")
         raise typer.Exit(130)

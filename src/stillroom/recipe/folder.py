@@ -1,5 +1,6 @@
 """The run folder: who may write into it, and where a stopped run goes on."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -21,9 +22,16 @@ FREE = frozenset({"output", "training.logging_steps", "training.eval_steps", "tr
 """Keys that may differ when a run is resumed: they change what is written, not what is learned."""
 
 
+def is_main_process() -> bool:
+    """True in the one process of a run, or in the first of those that a launcher such as torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def claim(recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
     """Refuse a folder that holds another run, before any work is done. `overwrite` empties ours of its old run."""
     run = Path(recipe.output)
+    if not is_main_process():
+        return  # the first process may have begun to write already
     if not (run / SUMMARY).exists() and not (run / RECIPE).exists():
         if resume:
             raise BadInput(f"--resume: {run} holds no run to go on with; leave --resume out to start one")
@@ -62,7 +70,8 @@ def check_same_data(recipe: Recipe, data: dict[str, dict]) -> None:
 def open_run(recipe: Recipe) -> Path:
     run = Path(recipe.output)
     run.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(run / RECIPE, recipe.to_yaml())
+    if is_main_process():
+        write_text_atomically(run / RECIPE, recipe.to_yaml())
     return run
 
 

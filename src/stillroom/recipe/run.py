@@ -65,7 +65,7 @@ def run_recipe(
     `name` is what tables call the run (default: its objectives). Raises `BadInput` before any weight is loaded where
     that is possible, and `NonFiniteLoss` where training broke; what was done until then stays in the folder.
     """
-    display = display or Silent()
+    display = display if display is not None and folder.is_main_process() else Silent()
     folder.claim(recipe, resume=resume, overwrite=overwrite)
     if resume and (finished := folder.finished(recipe)) is not None:
         display.say(f"{recipe.output} is already complete")
@@ -83,7 +83,7 @@ class _Run:
         self.prepared, self.display = prepared, display
         self.recipe = prepared.recipe
         self.arguments = training_arguments(self.recipe)
-        self.is_main = self.arguments.process_index == 0
+        self.is_main = folder.is_main_process()
         self.summary = RunSummary(
             name=name or " + ".join(self.recipe.objective_names),
             data=prepared.data,
@@ -185,12 +185,12 @@ class _Run:
         self.summary.final = self.examiner.marks(self.student, "student", "Evaluating the student")
         if self.is_main:
             write_jsonl(self.run / SAMPLES, self.examiner.samples())
-            self._record_marks(self.summary.final)
+        self._record_marks(self.summary.final)
 
     def _record_marks(self, marks: dict[str, float]) -> None:
         """Into the curves: they begin at the untrained student and end at the final one."""
         summary = self.summary
-        if marks:
+        if marks and self.is_main:
             place = {
                 "step": summary.steps,
                 "tokens": summary.tokens,
@@ -213,20 +213,13 @@ class _Run:
             one_cycle=self.recipe.training["lr_scheduler_type"] == "onecycle",
         )
         start = self._resume_point(trainer) if resume else None
-        if start is None and self.is_main and self.summary.baseline:
-            first = {
-                "step": 0,
-                "tokens": 0,
-                "seconds": 0.0,
-                "split": "eval",
-            }  # curves begin at the untrained student
-            append_jsonl(self.run / METRICS, first | self.summary.baseline)
+        if start is None:
+            self._record_marks(self.summary.baseline)
         stop = StopAtStep()
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(stop)
         trainer.add_callback(RecordMetrics(trainer, self.run))
-        quiet = self.display if self.is_main else Silent()
-        with quiet.task(f"Training: {self.summary.name}") as advance, stop.listening():
+        with self.display.task(f"Training: {self.summary.name}") as advance, stop.listening():
             trainer.add_callback(ShowProgress(trainer, advance))
             trainer.train(resume_from_checkpoint=str(start) if start else None)
         self._note_training(trainer, stopped=stop.stopped)

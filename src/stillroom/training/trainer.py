@@ -56,6 +56,7 @@ class DistillationTrainer(Trainer):
             model=pair,
             args=args,
             train_dataset=train_dataset,
+            # Never read: `evaluate` calls evaluate_student. The Trainer only insists that there is one.
             eval_dataset=train_dataset if evaluate_student else None,
             data_collator=data_collator,
             callbacks=[*(callbacks or [])],
