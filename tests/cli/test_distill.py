@@ -134,6 +134,8 @@ def test_15_data_that_changed_are_refused_on_resume(world, typed, tmp_path):
         tmp_path / "run", "--max-steps", "2", "--set", "training.save_steps=1", *QUICK,
     )  # fmt: skip
     assert typed(*words).code == 0
+    summary = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(summary | {"exit": "stopped"}))
     jsonl(data, QUESTIONS[::-1])
     done = typed(*words, "--resume")
     assert done.code == 2
