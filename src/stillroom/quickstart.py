@@ -28,7 +28,7 @@ def run_quickstart(
 ) -> tuple[list[Path], Path]:
     """Harvest, train, evaluate, report. Returns the run folders, the main one first, and the page.
 
-    Earlier runs of the quickstart in `output` are replaced. `steps` shortens or lengthens both trainings.
+    Earlier runs of the quickstart in `output` are replaced. `steps` shortens or lengthens every training.
     `train_teacher` builds the teacher anew by its recipe instead of taking the one that comes along.
     """
     display = display or Silent()
@@ -42,7 +42,7 @@ def run_quickstart(
             1, 1, f"{len(harvested.train):,} questions to train on, {len(harvested.evaluation):,} held out"
         )
     with as_file(files("stillroom") / "assets" / "python_docs") as assets:
-        teacher = _trained_teacher(assets, output, display) if train_teacher else assets / "teacher"
+        teacher = _trained_teacher(assets, output, steps, display) if train_teacher else assets / "teacher"
         folders = []
         for name, objectives in RUNS.items():
             folder = output / name.lower().replace(" ", "_")
@@ -64,24 +64,30 @@ def _recipe(path: Path) -> dict[str, Any]:
     return dict(strict_yaml.read(path).values)
 
 
-def _trained_teacher(assets: Path, output: Path, display: Display) -> Path:
-    """The teacher's own recipe, on the standard library alone; weights are kept in half precision, as shipped."""
+def _trained_teacher(assets: Path, output: Path, steps: int | None, display: Display) -> Path:
+    """A folder like the one that comes along, made by the teacher's own recipe on the standard library alone."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
     from stillroom.data.docs_tokenizer import train_tokenizer
     from stillroom.data.python_docs import harvest, write_harvest
+    from stillroom.recipe.models import quiet
 
     library = harvest(packages=())
     train, held_out = write_harvest(library, output / "teacher" / "text")
-    start = output / "teacher" / "start"
-    start.mkdir(parents=True, exist_ok=True)
-    shutil.copy(assets / "teacher" / "config.json", start)
-    train_tokenizer(library).save_pretrained(start)
+    made = output / "teacher" / "model"
+    made.mkdir(parents=True, exist_ok=True)
+    shutil.copy(assets / "teacher" / "config.json", made)
+    tokenizer = train_tokenizer(library)
+    tokenizer.save_pretrained(made)
     folder = output / "teacher" / "run"
-    recipe = load_recipe(
-        assets / "teacher.yaml",
-        flags={"student": str(start), "data": str(train), "eval": str(held_out), "output": str(folder)},
-    )
-    run(recipe, name="teacher", overwrite=True, display=display)
-    return folder / STUDENT
+    places = {"student": made, "data": train, "eval": held_out, "output": folder}
+    flags = {key: str(place) for key, place in places.items()} | {"max_steps": steps}
+    run(load_recipe(assets / "teacher.yaml", flags=flags), name="teacher", overwrite=True, display=display)
+    with quiet():
+        weights = AutoModelForCausalLM.from_pretrained(folder / STUDENT, dtype=torch.float16)
+        weights.save_pretrained(made)
+    return made
 
 
 def _refuse_strangers(output: Path) -> None:

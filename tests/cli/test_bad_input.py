@@ -81,7 +81,7 @@ DATA = [
         records(*QUESTIONS, {"instruction": "a", "output": " "}),
     ),
     Case("12 no chat template", ("chat template",), words=("--set", "data.template=chat")),
-    Case("2 unknown kind", (".txt",), words=("--data", "notes.txt")),
+    Case("2 unknown kind", ("notes.txt",), words=("--data", "notes.txt")),
     Case("5 absent file", ("there is no file",), words=("--data", "./absent.jsonl")),
 ]
 

@@ -1,6 +1,7 @@
 """The first command of the README, shortened: real text, the shipped teacher, two students, one page."""
 
 import json
+from importlib.resources import files
 
 import pytest
 import torch
@@ -29,8 +30,20 @@ def test_two_students_from_one_start_on_the_same_tokens(typed, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(output / "supervised_kd" / "student")
     ids = torch.tensor([tokenizer("### Question:\nWhat is `len` for?\n\n### Answer:\n")["input_ids"]])
     assert model(ids).logits.shape[-1] == len(tokenizer)
-    again = typed("quickstart", "--steps", "2", "--output", output, "--quiet", "--json")
-    assert [row["steps"] for row in json.loads(again.out)] == [2, 2], "an earlier quickstart is replaced"
+
+
+@pytest.mark.slow
+def test_the_teacher_can_be_built_anew(typed, tmp_path, monkeypatch):
+    from stillroom import quickstart
+
+    monkeypatch.setattr(quickstart, "RUNS", {"supervised KD": [{"use": "logits.forward_kl"}]})
+    done = typed("quickstart", "--train-teacher", "--steps", "2", "--output", tmp_path / "run", "--quiet")
+    assert done.code == 0, done.err
+    made, shipped = tmp_path / "run" / "teacher" / "model", files("stillroom") / "assets/python_docs/teacher"
+    new, old = (json.loads((folder / "config.json").read_text()) for folder in (made, shipped))
+    assert new == old
+    size = sum(path.stat().st_size for path in shipped.iterdir())
+    assert size <= 8e6, "what comes along stays small"
 
 
 def test_other_peoples_folders_are_left_alone(typed, tmp_path):

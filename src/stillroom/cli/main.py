@@ -225,7 +225,7 @@ def quickstart(
     output: Annotated[Path, typer.Option("--output", help="Folder for the runs and the report.")] = Path(
         "runs/quickstart"
     ),
-    steps: Annotated[int | None, typer.Option("--steps", help="Optimizer steps of each student.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Optimizer steps of each training.")] = None,
     train_teacher: Annotated[
         bool, typer.Option("--train-teacher", help="Build the small teacher anew first (half an hour).")
     ] = False,

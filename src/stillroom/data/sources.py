@@ -63,7 +63,7 @@ def read_records(
     `on_bad_record` is "refuse".
     """
     path = Path(source).expanduser()
-    if not path.exists() and not _looks_like_path(str(source)):
+    if not path.exists() and not looks_like_path(str(source)):
         return _from_hub(str(source), split)
     _check_file(path)
     readers = {".parquet": _parquet, ".json": _json}
@@ -169,9 +169,11 @@ def _from_hub(name: str, split: str) -> Records:
     )
 
 
-def _looks_like_path(source: str) -> bool:
+def looks_like_path(source: str) -> bool:
+    """Whether `source` must be a file here: Hub names are "name" or "owner/name" and do not end like files."""
     is_name = source.count("/") <= 1 and not source.startswith((".", "/", "~")) and "\\" not in source
-    return not is_name or Path(source).suffix.lower() in SUFFIXES
+    ending = Path(source).suffix.lower()
+    return not is_name or ending in SUFFIXES or ("/" not in source and ending[1:].isalpha())
 
 
 def _check_file(path: Path) -> None:

@@ -9,10 +9,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 
+from stillroom.data.sources import looks_like_path
 from stillroom.recipe.problems import Path, Problem
 from stillroom.recipe.schema import Recipe
-
-DATA_ENDINGS = (".jsonl", ".json", ".parquet", ".yaml")
 
 
 def find_problems(recipe: Recipe) -> Iterator[Problem]:
@@ -38,7 +37,7 @@ def _model(path: Path, source: str) -> Iterator[Problem]:
 
 
 def _data(path: Path, source: str) -> Iterator[Problem]:
-    if _is_path(source) and not os.path.exists(source):
+    if looks_like_path(source) and not os.path.exists(source):
         yield Problem(path, f"there is no file {os.path.abspath(source)}; give one that exists")
 
 
@@ -56,4 +55,4 @@ def _output(path: Path, folder: str) -> Iterator[Problem]:
 
 def _is_path(source: str) -> bool:
     starts = source.startswith(("./", "../", "/", "~")) or source in (".", "..")
-    return starts or source.lower().endswith(DATA_ENDINGS) or source.count("/") > 1
+    return starts or source.count("/") > 1
