@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from stillroom.core.errors import BadInput
-from stillroom.evaluation._eval_mode import eval_mode
 from stillroom.evaluation._rounds import continue_batch
 from stillroom.taps.anatomy import causal_lm
+from stillroom.taps.eval_mode import eval_mode
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList, PreTrainedTokenizerBase

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from stillroom.core.batch import Batch, Side
 from stillroom.core.errors import BadInput
 from stillroom.core.signals import FinalHidden, Head, HeadWeights, Signals
-from stillroom.evaluation._eval_mode import eval_mode
 from stillroom.numerics.divergence import forward_kl
 from stillroom.taps.capture import capture
+from stillroom.taps.eval_mode import eval_mode
 from stillroom.teachers.live import LiveTeacher
 
 CHUNK_ELEMENTS = 2**23

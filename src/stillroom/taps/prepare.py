@@ -5,8 +5,7 @@ once by each layer and must leave the logits as they were, and head(final hidden
 logits.
 """
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from stillroom.core.signals import FinalHidden, Head, Hidden, QueryKey, Request,
 from stillroom.taps.anatomy import causal_lm, text_config
 from stillroom.taps.attention import NAME, Recorder, recording, register
 from stillroom.taps.capture import capture, model_inputs
+from stillroom.taps.eval_mode import eval_mode
 
 LAYER_TYPES = ("full_attention", "sliding_attention")
 
@@ -31,7 +31,7 @@ def prepare(model: nn.Module, requests: Collection[Request]) -> None:
     lm = causal_lm(model)
     _check_layers(lm, requests)
     probe = _probe(lm)
-    with _at_rest(lm):
+    with eval_mode(lm):
         if any(isinstance(request, QueryKey | Values) for request in requests):
             _select_attention(lm, probe, requests)
         if any(isinstance(request, Head | FinalHidden) for request in requests):
@@ -124,16 +124,3 @@ def _probe(lm: PreTrainedModel) -> Side:
     mask = torch.ones_like(ids)
     mask[1, :3] = 0
     return Side(ids, mask, mask.bool())
-
-
-@contextmanager
-def _at_rest(lm: PreTrainedModel) -> Iterator[None]:
-    """No gradient and no dropout, and every module's mode restored: some parts may be frozen on their own."""
-    modes = [(module, module.training) for module in lm.modules()]
-    lm.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
