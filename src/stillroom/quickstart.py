@@ -12,7 +12,7 @@ from typing import Any
 from stillroom.api import run
 from stillroom.core.errors import BadInput
 from stillroom.core.progress import Display, Silent
-from stillroom.core.record import REPORT, STUDENT, SUMMARY
+from stillroom.core.record import REPORT, STUDENT, SUMMARY, RunSummary
 from stillroom.recipe.load import load_recipe
 from stillroom.report.page import write_report
 
@@ -45,17 +45,21 @@ def run_quickstart(
         teacher = _trained_teacher(assets, output, steps, display) if train_teacher else assets / "teacher"
         folders = []
         for name, objectives in RUNS.items():
-            folder = output / name.lower().replace(" ", "_")
+            folder = output / _folder(name)
             values = {"objectives": objectives, "output": str(folder)}
             # Teacher and untrained student are the same for all runs: the first one marks them.
             sets = [f"evaluation.baselines={str(not folders).lower()}"]
             places = {"student": assets / "student", "teacher": teacher, "data": train, "eval": held_out}
             flags = {key: str(place) for key, place in places.items()} | {"max_steps": steps}
             recipe = load_recipe(values=_recipe(assets / "quickstart.yaml") | values, flags=flags, sets=sets)
-            run(recipe, name=name, overwrite=True, display=display)
+            _finish(run(recipe, name=name, overwrite=True, display=display))
             folders.append(folder)
     page = write_report(folders, output / REPORT, "Distilled from the documentation of Python")
     return folders, page
+
+
+def _folder(name: str) -> str:
+    return name.lower().replace(" ", "_")
 
 
 def _recipe(path: Path) -> dict[str, Any]:
@@ -83,11 +87,18 @@ def _trained_teacher(assets: Path, output: Path, steps: int | None, display: Dis
     folder = output / "teacher" / "run"
     places = {"student": made, "data": train, "eval": held_out, "output": folder}
     flags = {key: str(place) for key, place in places.items()} | {"max_steps": steps}
-    run(load_recipe(assets / "teacher.yaml", flags=flags), name="teacher", overwrite=True, display=display)
+    recipe = load_recipe(assets / "teacher.yaml", flags=flags)
+    _finish(run(recipe, name="teacher", overwrite=True, display=display))
     with quiet():
         weights = AutoModelForCausalLM.from_pretrained(folder / STUDENT, dtype=torch.float16)
         weights.save_pretrained(made)
     return made
+
+
+def _finish(summary: RunSummary) -> None:
+    """A run that a person stopped stops the quickstart, not only the one student."""
+    if summary.exit == "stopped":
+        raise KeyboardInterrupt
 
 
 def _refuse_strangers(output: Path) -> None:
@@ -96,6 +107,7 @@ def _refuse_strangers(output: Path) -> None:
         return
     if not output.is_dir():
         raise BadInput(f"--output: {output} is a file; give a folder")
-    ours = [folder.name for folder in output.iterdir() if (folder / SUMMARY).exists()]
-    if any(output.iterdir()) and not ours and not (output / "data").is_dir():
-        raise BadInput(f"--output: {output} holds other files; give an empty or new folder")
+    ours = {"data", "teacher", REPORT, *(_folder(name) for name in RUNS)}
+    others = sorted(path.name for path in output.iterdir() if path.name not in ours)
+    if others and not any((output / _folder(name) / SUMMARY).exists() for name in RUNS):
+        raise BadInput(f"--output: {output} holds other files ({others[0]}); give an empty or new folder")

@@ -58,6 +58,13 @@ def poisoned_teacher(root: Path) -> dict[str, Path]:
     return {"teacher": model_folder(root / "t", seed=2, poison=True)}
 
 
+def damaged_student(root: Path) -> dict[str, Path]:
+    folder = model_folder(root / "s", seed=1)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    return {"student": folder}
+
+
 def empty_folder(root: Path) -> dict[str, Path]:
     (root / "nothing").mkdir()
     return {"teacher": root / "nothing"}
@@ -90,6 +97,7 @@ MODELS = [
     Case("20 same size, other ids", ("'a'", "'b'"), build=other_tokenizer),
     Case("21 same ids, other normalizer", ("tokenizer",), build=normalizing_tokenizer),
     Case("24 NaN in the weights", ("up_proj", "NaN"), build=poisoned_teacher, loads=True),
+    Case("24 damaged weights", ("student", "weights"), build=damaged_student, loads=True),
     Case("no model in the folder", ("teacher", "nothing"), build=empty_folder),
 ]
 
@@ -159,6 +167,20 @@ RECIPES = [
     Case("37 empty recipe", ("empty",), recipe="\n"),
     Case("39 a value of the wrong kind", ("max_steps",), words=("--set", "training.max_steps=many")),
     Case("36 unknown path in --set", ("trainin",), words=("--set", "trainin.max_steps=3")),
+    Case("45 not supported", ("torch_compile", "compiler"), words=("--set", "training.torch_compile=true")),
+    Case("45 shown twice", ("disable_tqdm",), words=("--set", "training.disable_tqdm=true")),
+    Case(
+        "45 no argument of this schedule",
+        ("lr_scheduler_kwargs",),
+        words=(
+            "--set",
+            "training.lr_scheduler_type=onecycle",
+            "--set",
+            "training.lr_scheduler_kwargs={num_cycles: 2}",
+        ),
+    ),
+    Case("45 best without evaluation", ("eval",), words=("--set", "training.load_best_model_at_end=true")),
+    Case("45 absent tracker", ("report_to", "nowhere"), words=("--set", "training.report_to=[nowhere]")),
     Case("45 reserved teacher", ("cached",), words=("--set", "teacher.use=cached")),
 ]
 

@@ -166,3 +166,8 @@ def test_61_a_finished_run_is_not_run_again(world, typed, tmp_path):
     done = typed(*words, "--resume")
     assert done.code == 0
     assert "already complete" in done.err
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    (tmp_path / "bad.jsonl").write_text("{")
+    assert typed(*words, "--data", tmp_path / "bad.jsonl", "--overwrite").code == 2
+    assert (tmp_path / "run" / "run.json").read_bytes() == before, "bad input takes no earlier result away"
+    assert typed(*words, "--overwrite").code == 0

@@ -6,7 +6,7 @@ from importlib.resources import files
 import pytest
 import torch
 
-from stillroom.core.record import read_jsonl, read_summary
+from stillroom.core.record import RunSummary, read_jsonl, read_summary
 
 
 @pytest.mark.slow
@@ -51,3 +51,22 @@ def test_other_peoples_folders_are_left_alone(typed, tmp_path):
     done = typed("quickstart", "--output", tmp_path, "--quiet")
     assert done.code == 2
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+    (tmp_path / "data").mkdir()
+    assert typed("quickstart", "--output", tmp_path, "--quiet").code == 2, (
+        "a folder named data is no quickstart"
+    )
+
+
+@pytest.mark.slow
+def test_stopping_one_training_stops_the_quickstart(typed, tmp_path, monkeypatch):
+    from stillroom import quickstart
+
+    started = []
+
+    def stopped(recipe, **settings):
+        started.append(recipe)
+        return RunSummary(name="x", exit="stopped")
+
+    monkeypatch.setattr(quickstart, "run", stopped)
+    assert typed("quickstart", "--output", tmp_path / "q", "--quiet").code == 130
+    assert len(started) == 1

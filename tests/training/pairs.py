@@ -1,6 +1,7 @@
 """Builds a small trainer for the tests of this folder."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tiny import TinyDataset, tiny_llama
@@ -36,6 +37,7 @@ def make_trainer(
         model_shape(teacher.model, 37, "tiny"),
     )
     one_cycle = bool(settings.pop("one_cycle", False))
+    evaluate: Any = settings.pop("evaluate_student", None)
     arguments = {
         "output_dir": str(folder),
         "max_steps": 3,
@@ -58,6 +60,7 @@ def make_trainer(
         teacher=teacher,
         train_dataset=dataset or TinyDataset(),
         data_collator=Collator(padding_id=0),
+        evaluate_student=evaluate,
         one_cycle=one_cycle,
     )
 

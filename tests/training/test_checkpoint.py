@@ -62,6 +62,13 @@ def test_retention_keeps_the_newest_and_touches_no_strangers(tmp_path):
     ]
 
 
+def test_retention_spares_the_best(tmp_path):
+    for step in (1, 2, 3):
+        write(tmp_path, step)
+    checkpoint.retain(tmp_path, 1, best=tmp_path / "checkpoint-1")
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["checkpoint-1", "checkpoint-3"]
+
+
 def test_weights_of_another_student_are_refused(tmp_path):
     checkpoint.save_weights(nn.Linear(2, 3), tmp_path)
     with pytest.raises(BadInput, match="1 parameters differ"):

@@ -14,11 +14,13 @@ import torch
 from tiny import TinyDataset, tiny_llama
 from training.pairs import history, make_trainer, parameters
 
-from stillroom.core.loss import masked_sum
+from stillroom.core.loss import Loss, masked_sum
 from stillroom.core.objective import Objective
-from stillroom.core.signals import Logits, Reads
+from stillroom.core.record import METRICS, read_jsonl
+from stillroom.core.signals import Head, Logits, Reads
 from stillroom.objectives.hard.cross_entropy import CrossEntropy
 from stillroom.objectives.logits.forward_kl import ForwardKL
+from stillroom.training.callbacks import RecordMetrics
 from stillroom.training.guard import NonFiniteLoss
 
 ONE_BY_EIGHT = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}
@@ -129,6 +131,29 @@ def test_a_step_without_any_trained_token_leaves_weights_and_optimizer_alone(tmp
 
 
 @dataclass(eq=False, kw_only=True)
+class Shrinks(Objective):
+    """A regularizer: it is counted by the step, and says nothing about the text."""
+
+    terms: ClassVar = {"size": "step"}
+
+    def setup(self, student, teacher):
+        return Reads(student=(Head(),))
+
+    def forward(self, student, teacher, batch):
+        total = student[Head()].weight.square().sum()
+        return {"size": Loss(total, torch.ones((), dtype=torch.long), "step")}
+
+
+def test_a_regularizer_alone_does_not_move_the_weights_in_an_empty_step(tmp_path):
+    dataset = TinyDataset(size=8, all_masked=tuple(range(8)))
+    objectives = {"hard.cross_entropy": CrossEntropy(), "mine": Shrinks()}
+    trainer = make_trainer(tmp_path, dataset=dataset, objectives=objectives, weight_decay=0.5)
+    before = parameters(trainer).clone()
+    trainer.train()
+    assert torch.equal(parameters(trainer), before)
+
+
+@dataclass(eq=False, kw_only=True)
 class BreaksOnToken(Objective):
     """NaN on every sequence that holds `token`."""
 
@@ -176,6 +201,41 @@ def test_one_cycle_rises_and_falls(tmp_path):
     assert rates[-1] < 0.2 * max(rates)
 
 
+def test_one_cycle_whose_warm_up_outlasts_the_run_rises_to_the_end(tmp_path):
+    trainer = make_trainer(tmp_path, one_cycle=True, max_steps=3, warmup_steps=30)
+    trainer.train()
+    rates = history(trainer, "learning_rate")
+    assert rates == sorted(rates)
+
+
+def test_gradients_are_measured_in_the_steps_that_are_logged(tmp_path, monkeypatch):
+    trainer = make_trainer(tmp_path, max_steps=4, logging_steps=0.5, logging_first_step=True)
+    steps, measure = [], trainer._measure_gradients
+    monkeypatch.setattr(
+        trainer,
+        "_measure_gradients",
+        lambda totals: (steps.append(trainer.state.global_step + 1), measure(totals)),
+    )
+    trainer.train()
+    assert steps == [1, 2, 4]
+    assert len(history(trainer, "grad_norm/logits.forward_kl")) == 3
+
+
+def test_every_log_of_the_training_is_recorded(tmp_path):
+    trainer = make_trainer(tmp_path, include_num_input_tokens_seen="all")
+    trainer.add_callback(RecordMetrics(trainer, tmp_path))
+    trainer.train()
+    assert [row["step"] for row in read_jsonl(tmp_path / METRICS)] == [1, 2, 3]
+
+
+def test_noise_on_the_embeddings_is_for_the_training_only(tmp_path):
+    plain, noisy = make_trainer(tmp_path / "a"), make_trainer(tmp_path / "b", neftune_noise_alpha=5.0)
+    plain.train()
+    noisy.train()
+    assert history(noisy, "loss") != pytest.approx(history(plain, "loss"), abs=1e-3)
+    assert not noisy.pair.student.get_input_embeddings()._forward_hooks
+
+
 @pytest.mark.parametrize("kind", ["bf16", "activation_checkpointing"])
 def test_half_precision_and_checkpointing_train(tmp_path, kind):
     trainer = make_trainer(tmp_path / "a", **{kind: True})
@@ -208,3 +268,51 @@ def test_resume_continues_bit_for_bit(tmp_path):
     second.train(resume_from_checkpoint=str(tmp_path / "b" / "checkpoint-3"))
     assert torch.equal(parameters(second), parameters(straight))
     assert second.trained_tokens == straight.trained_tokens
+
+
+def test_resuming_at_the_end_trains_no_further(tmp_path):
+    first = make_trainer(tmp_path, max_steps=3, save_strategy="steps", save_steps=3)
+    first.train()
+    second = make_trainer(tmp_path, max_steps=3)  # two steps an epoch: the third one ends in the middle
+    second.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert second.state.global_step == 3
+    assert torch.equal(parameters(second), parameters(first))
+    assert second.trained_tokens == first.trained_tokens
+
+
+def test_intervals_may_change_on_resume(tmp_path):
+    make_trainer(tmp_path, max_steps=6, save_strategy="steps", save_steps=2).train()
+    second = make_trainer(tmp_path, max_steps=6, logging_steps=3)
+    second.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert [row["step"] for row in second.state.log_history if "loss" in row] == [1, 2, 3, 6]
+
+
+def test_a_resumed_epoch_keeps_its_order_on_every_rank(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer._get_train_sampler()
+    trainer.state.epoch = 1.5
+    trainer.callback_handler.on_epoch_begin(trainer.args, trainer.state, trainer.control)
+    assert trainer._order.epoch == 1
+
+
+def test_the_best_student_is_kept_and_loaded_at_the_end(tmp_path):
+    losses, seen = iter([3.0, 1.0, 2.0, 4.0]), []
+
+    def evaluate():
+        seen.append(parameters(trainer).clone())
+        return {"loss": next(losses)}
+
+    trainer = make_trainer(
+        tmp_path,
+        max_steps=4,
+        evaluate_student=evaluate,
+        eval_strategy="steps",
+        eval_steps=1,
+        save_strategy="steps",
+        save_steps=1,
+        save_total_limit=1,
+        load_best_model_at_end=True,
+    )
+    trainer.train()
+    assert torch.equal(parameters(trainer), seen[1])
+    assert trainer.state.best_model_checkpoint == str(tmp_path / "checkpoint-2")

@@ -114,7 +114,9 @@ def check(
 
     from stillroom.cli.display import display
     from stillroom.recipe.prepare import prepare
+    from stillroom.recipe.run import training_arguments
 
+    training_arguments(settled)
     prepared = prepare(settled, display(quiet=as_json))
     facts = {
         "parameters": prepared.sizes,
@@ -145,11 +147,11 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", help="Held-out text: JSONL, JSON, Parquet or a Hub name.")],
     teacher: TeacherName = None,
     template: Annotated[str, typer.Option("--template", help="alpaca, chat or plain.")] = "alpaca",
-    max_length: Annotated[int, typer.Option("--max-length", help="Tokens of a sample at most.")] = 512,
+    max_length: Annotated[int, typer.Option("--max-length", min=8, help="Tokens of a sample at most.")] = 512,
     prompts: Annotated[
-        int, typer.Option("--prompts", help="Prompts to answer for Rouge-L; 0 for none.")
+        int, typer.Option("--prompts", min=0, help="Prompts to answer for Rouge-L; 0 for none.")
     ] = 100,
-    limit: Annotated[int | None, typer.Option("--limit", help="Use only so many samples.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use only so many samples.")] = None,
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="Only these; all that can be had without it.")
     ] = None,

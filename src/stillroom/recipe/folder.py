@@ -7,7 +7,11 @@ from pathlib import Path
 from stillroom.core.errors import BadInput
 from stillroom.core.record import (
     METRICS,
+    OBJECTIVE,
     RECIPE,
+    REPORT,
+    SAMPLES,
+    STUDENT,
     SUMMARY,
     RunSummary,
     read_jsonl,
@@ -16,7 +20,7 @@ from stillroom.core.record import (
     write_text_atomically,
 )
 from stillroom.recipe.load import load_recipe
-from stillroom.recipe.schema import Recipe
+from stillroom.recipe.schema import PYTHON_DOCS, Recipe
 
 FREE = frozenset({"output", "training.logging_steps", "training.eval_steps", "training.save_steps"})
 """Keys that may differ when a run is resumed: they change what is written, not what is learned."""
@@ -28,7 +32,8 @@ def is_main_process() -> bool:
 
 
 def claim(recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder that holds another run, before any work is done. `overwrite` empties ours of its old run."""
+    """Refuse a folder that holds another run, before any work is done. (`clear` empties it, once the rest is known
+    to be sound.)"""
     run = Path(recipe.output)
     if not is_main_process():
         return  # the first process may have begun to write already
@@ -38,9 +43,7 @@ def claim(recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
         return
     if resume:
         _check_same(recipe, run)
-    elif overwrite:
-        _empty(run)
-    else:
+    elif not overwrite:
         state = read_summary(run).exit if (run / SUMMARY).exists() else "unfinished"
         raise BadInput(
             f"{run} already holds a run ({state}); give another --output, --resume to go on with it, "
@@ -106,10 +109,16 @@ def _flat(values: object, prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def _empty(run: Path) -> None:
-    """Remove what a run writes, and nothing else."""
-    ours = ("student", "data", "metrics.jsonl", "samples.jsonl", "run.json", "recipe.yaml", "report.html")
-    for path in [run / name for name in (*ours, "objective.safetensors")] + list(run.glob("checkpoint-*")):
+def clear(recipe: Recipe) -> None:
+    """Remove what an earlier run wrote, and nothing else; the text just harvested stays."""
+    if not is_main_process():
+        return
+    run = Path(recipe.output)
+    ours = {STUDENT, "data", METRICS, SAMPLES, SUMMARY, RECIPE, REPORT, OBJECTIVE}
+    if PYTHON_DOCS in (recipe.data.train, recipe.data.eval):
+        ours.remove("data")
+    unfinished = [*run.glob(".partial-checkpoint-*"), *run.glob(".random-*.safetensors")]
+    for path in [run / name for name in ours] + list(run.glob("checkpoint-*")) + unfinished:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from stillroom.core.progress import Display, Silent
 from stillroom.core.record import STUDENT, SUMMARY
 from stillroom.data.collate import Collator
@@ -11,7 +13,7 @@ from stillroom.data.encode import encode
 from stillroom.data.prompts import prompts_for_generation
 from stillroom.data.sources import read_records
 from stillroom.evaluation.evaluate_model import METRICS, NEED_TEACHER, evaluate_model
-from stillroom.recipe.models import load_config, load_student, load_teacher, load_tokenizer
+from stillroom.recipe.models import check_causal, load_config, load_student, load_teacher, load_tokenizer
 from stillroom.recipe.prepare import shared_vocabulary
 from stillroom.recipe.schema import Student, Teacher
 from stillroom.teachers.live import LiveTeacher
@@ -35,17 +37,22 @@ def judge(
     sources = {"student": source} | ({"teacher": teacher} if teacher else {})
     tokenizers = {role: load_tokenizer(each, role) for role, each in sources.items()}
     configs = {role: load_config(each, role) for role, each in sources.items()}
+    for role, each in sources.items():
+        check_causal(configs[role], each, role)
     match = shared_vocabulary(tokenizers, configs)
     samples = to_samples(read_records(data)).samples[:limit]
     dataset = encode(samples, tokenizers["student"], template, max_length, on_bad_record="skip")
     items = prompts_for_generation(samples[:prompts], tokenizers["student"], template, max_length // 2)
     possible = [name for name in METRICS if teacher or name not in NEED_TEACHER]
     possible = [name for name in possible if items or name != "rouge_l"]
-    weights = load_student(Student(model=source), seed=0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    weights = load_student(Student(model=source), seed=0).to(device)
     live = None
     if teacher:
         live = LiveTeacher(
-            load_teacher(Teacher(model=teacher)), vocab_size=match.shared, vocabulary=match.identity
+            load_teacher(Teacher(model=teacher)).to(device),
+            vocab_size=match.shared,
+            vocabulary=match.identity,
         )
     with display.task("Evaluating") as advance:
         values, _ = evaluate_model(

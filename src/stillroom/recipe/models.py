@@ -119,11 +119,13 @@ def _with_adapters(model: "PreTrainedModel", lora: Any) -> Any:
 
 
 def _loaded(role: str, what: str, source: str, load: Callable[[], T]) -> T:
+    from safetensors import SafetensorError  # a damaged file; no kind of OSError
+
     path = Path(source).expanduser()
     try:
         with quiet():
             return load()
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if path.is_dir():
             held = ", ".join(sorted(each.name for each in path.iterdir())[:8]) or "nothing"
@@ -156,7 +158,7 @@ def describe(model: Any, source: str, vocabulary: str) -> dict[str, Any]:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
     parameters = sum(each.numel() for each in model.parameters())
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     return {

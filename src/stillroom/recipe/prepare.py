@@ -1,5 +1,6 @@
 """Everything that can be known and refused before a weight is loaded: tokenizers, text, vocabularies, objectives."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,7 +146,7 @@ def _encode(
     )
     arguments = recipe.training
     batch = arguments["per_device_train_batch_size"] * arguments["gradient_accumulation_steps"]
-    train.require(batch)
+    train.require(batch * int(os.environ.get("WORLD_SIZE", "1")))
     facts = {"train": _facts(train_samples, train)}
     evaluation, prompts = None, []
     if eval_samples is not None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 from transformers import PrinterCallback, TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
 
+from stillroom.core.errors import BadInput
 from stillroom.core.progress import Display, Silent
 from stillroom.core.record import (
     METRICS,
@@ -23,6 +25,7 @@ from stillroom.core.record import (
     write_summary,
 )
 from stillroom.data.collate import Collator
+from stillroom.evaluation.evaluate_model import NEED_DATA
 from stillroom.recipe import folder
 from stillroom.recipe.examine import Examiner
 from stillroom.recipe.models import describe, load_student, load_teacher, quiet
@@ -33,7 +36,6 @@ from stillroom.taps.shape import model_shape
 from stillroom.teachers.live import LiveTeacher, scan_weights
 from stillroom.training import checkpoint
 from stillroom.training.callbacks import RecordMetrics, ShowProgress, StopAtStep
-from stillroom.training.guard import NonFiniteLoss
 from stillroom.training.pair import Pair
 from stillroom.training.trainer import DistillationTrainer
 
@@ -50,6 +52,34 @@ PACKAGES = (
     "safetensors",
     "numpy",
 )
+
+UNSUPPORTED = {
+    "auto_find_batch_size": "a batch that shrinks by itself makes runs unlike; set per_device_train_batch_size",
+    "batch_eval_metrics": "see `evaluation`",
+    "bf16_full_eval": "models are evaluated in the number format of their weights (student.dtype)",
+    "disable_tqdm": "use --quiet",
+    "enable_jit_checkpoint": "a signal saves a checkpoint already",
+    "eval_accumulation_steps": "see `evaluation`",
+    "eval_do_concat_batches": "see `evaluation`",
+    "eval_use_gather_object": "see `evaluation`",
+    "fp16_full_eval": "models are evaluated in the number format of their weights (student.dtype)",
+    "hub_always_push": "a run writes a local folder; publish it afterwards",
+    "hub_private_repo": "a run writes a local folder; publish it afterwards",
+    "hub_revision": "a run writes a local folder; publish it afterwards",
+    "include_for_metrics": "see `evaluation`",
+    "length_column_name": "lengths are those of the encoded samples",
+    "liger_kernel_config": "the objectives bring kernels of their own",
+    "logging_nan_inf_filter": "what is not finite stops the run and is never hidden",
+    "prediction_loss_only": "see `evaluation`",
+    "restore_callback_states_from_checkpoint": "no callback has a state to restore",
+    "save_only_model": "a checkpoint is what a run goes on from; the model alone is written at the end",
+    "torch_compile": "the compiler cannot follow how signals are recorded",
+    "torch_compile_backend": "the compiler cannot follow how signals are recorded",
+    "torch_compile_mode": "the compiler cannot follow how signals are recorded",
+    "use_cache": "training keeps no cache of keys and values",
+    "use_liger_kernel": "the objectives bring kernels of their own",
+}
+"""Fields of `TrainingArguments` that would do nothing here, or harm, and why. They are refused when switched on."""
 
 
 def run_recipe(
@@ -70,19 +100,23 @@ def run_recipe(
     if resume and (finished := folder.finished(recipe)) is not None:
         display.say(f"{recipe.output} is already complete")
         return finished
+    arguments = training_arguments(recipe)
     prepared = prepare(recipe, display)
     if resume:
         folder.check_same_data(recipe, prepared.data)
-    return _Run(prepared, name, display).execute(resume)
+    elif overwrite:
+        folder.clear(recipe)
+    return _Run(prepared, arguments, name, display).execute(resume)
 
 
 class _Run:
     """The state of one run; its methods are the chapters in their order."""
 
-    def __init__(self, prepared: Prepared, name: str | None, display: Display) -> None:
-        self.prepared, self.display = prepared, display
+    def __init__(
+        self, prepared: Prepared, arguments: TrainingArguments, name: str | None, display: Display
+    ) -> None:
+        self.prepared, self.arguments, self.display = prepared, arguments, display
         self.recipe = prepared.recipe
-        self.arguments = training_arguments(self.recipe)
         self.is_main = folder.is_main_process()
         self.summary = RunSummary(
             name=name or " + ".join(self.recipe.objective_names),
@@ -95,6 +129,8 @@ class _Run:
 
     def execute(self, resume: bool) -> RunSummary:
         self.run = folder.open_run(self.recipe)
+        if self.arguments.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()  # of earlier runs of this process
         self.summary.environment = environment(self.arguments)
         for note in self.prepared.notes:
             self.display.say(f"note: {note}")
@@ -105,8 +141,8 @@ class _Run:
             if self.summary.exit == "done":
                 self._examine_after()
             self._save_student()
-        except NonFiniteLoss:
-            self.summary.exit = "failed"
+        except KeyboardInterrupt:
+            self.summary.exit = "stopped"
             raise
         finally:
             if self.summary.exit == "running":
@@ -202,7 +238,8 @@ class _Run:
     # --- training -------------------------------------------------------------------------------------------------
 
     def _train(self, resume: bool) -> None:
-        has_eval = self.prepared.evaluation is not None and self.arguments.eval_strategy != "no"
+        on_the_way = self.arguments.eval_strategy != "no" or self.arguments.eval_on_start
+        has_eval = self.prepared.evaluation is not None and on_the_way
         trainer = DistillationTrainer(
             self.pair,
             args=self.arguments,
@@ -221,8 +258,11 @@ class _Run:
         trainer.add_callback(RecordMetrics(trainer, self.run))
         with self.display.task(f"Training: {self.summary.name}") as advance, stop.listening():
             trainer.add_callback(ShowProgress(trainer, advance))
-            trainer.train(resume_from_checkpoint=str(start) if start else None)
-        self._note_training(trainer, stopped=stop.stopped)
+            try:
+                trainer.train(resume_from_checkpoint=str(start) if start else None)
+            finally:
+                self._note_training(trainer)
+        self.summary.exit = "stopped" if stop.stopped else "done"
 
     def _resume_point(self, trainer: DistillationTrainer) -> Path | None:
         found, reasons = checkpoint.newest(self.run)
@@ -233,17 +273,17 @@ class _Run:
             f"going on from step {step}" if found else "no checkpoint to go on from; starting anew"
         )
         if self.is_main:
-            folder.rewind(self.run, step)
+            folder.rewind(self.run, step if found else -1)
         return found
 
-    def _note_training(self, trainer: DistillationTrainer, *, stopped: bool) -> None:
+    def _note_training(self, trainer: DistillationTrainer) -> None:
+        """How far training came, also where it broke."""
         summary = self.summary
-        summary.exit = "stopped" if stopped else "done"
         summary.steps = trainer.state.global_step
         summary.tokens = trainer.trained_tokens
         summary.seconds = round(trainer.train_seconds, 3)
         summary.tokens_per_second = round(trainer.trained_tokens / max(trainer.train_seconds, 1e-9), 1)
-        summary.peak_memory_bytes = peak_memory()
+        summary.peak_memory_bytes = peak_memory(self.arguments.device)
         summary.notes += trainer.inert()
         for note in trainer.inert():
             self.display.say(f"note: {note}")
@@ -268,23 +308,64 @@ def collator(prepared: Prepared) -> Collator:
 
 
 def training_arguments(recipe: Recipe) -> TrainingArguments:
-    """The `training` section as it stands, with what belongs to the run rather than to a person."""
+    """The `training` section as it stands, with what belongs to the run rather than to a person.
+
+    Raises `BadInput` for fields that cannot be honored and for those that do not go together.
+    """
     settings = dict(recipe.training)
+    problems = [
+        f"training.{name}: not supported here: {UNSUPPORTED[name]}"
+        for name, value in settings.items()
+        if value and name in UNSUPPORTED
+    ]
+    settings.pop("disable_tqdm", None)
     if settings["lr_scheduler_type"] == "onecycle":
         settings["lr_scheduler_type"] = "constant"  # the trainer puts OneCycle in its place
-    return TrainingArguments(
-        output_dir=recipe.output,
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        disable_tqdm=True,  # progress is ours
-        dataloader_pin_memory=settings.pop("dataloader_pin_memory", torch.cuda.is_available()),
-        **settings,
-    )
+        if settings.get("lr_scheduler_kwargs"):
+            problems.append("training.lr_scheduler_kwargs: onecycle takes none; leave them out")
+    if problems:
+        raise BadInput("\n".join(problems))
+    measured = [name for name in recipe.evaluation.metrics or [] if name in NEED_DATA]
+    if not measured:
+        settings["eval_strategy"] = "no"  # texts are written before and after training only
+    if best := settings.get("metric_for_best_model"):
+        # transformers takes the greatest value of everything not called loss, perplexity too
+        settings.setdefault("greater_is_better", best.removeprefix("eval_") == "agreement")
+    try:
+        arguments = TrainingArguments(
+            output_dir=recipe.output,
+            seed=recipe.seed,
+            data_seed=recipe.seed,
+            disable_tqdm=True,  # progress is ours
+            dataloader_pin_memory=settings.pop("dataloader_pin_memory", torch.cuda.is_available()),
+            **settings,
+        )
+    except (ValueError, ImportError) as error:
+        raise BadInput(f"training: {' '.join(str(error).split())}") from error
+    _check_best_metric(arguments, measured)
+    absent = sorted(set(arguments.report_to) - {*get_available_reporting_integrations(), "flyte", "none"})
+    if absent:
+        raise BadInput(
+            f"training.report_to: {absent[0]!r} is unknown or not installed; pip install it or leave it out"
+        )
+    return arguments
 
 
-def peak_memory() -> int:
-    """Bytes: of the accelerator where there is one, else of this process."""
-    if torch.cuda.is_available():
+def _check_best_metric(arguments: TrainingArguments, measured: list[str]) -> None:
+    best = arguments.metric_for_best_model
+    wanted = best is not None or arguments.save_strategy == "best"
+    if wanted and arguments.eval_strategy == "no":
+        raise BadInput("training.eval_strategy: the best model is chosen by evaluations, and there are none")
+    if wanted and (best or "").removeprefix("eval_") not in measured:
+        raise BadInput(
+            f"training.metric_for_best_model: expected one of {', '.join(measured)}, which are measured while "
+            f"training, got {best!r}"
+        )
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of the accelerator where one is used, else of this process."""
+    if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     import resource
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 
 from stillroom.core.progress import Advance
@@ -22,8 +23,8 @@ class RecordMetrics(TrainerCallback):
         self.path = run / METRICS
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
-        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
-            return
+        if not state.is_world_process_zero or not logs or "train_loss" in logs:
+            return  # "train_loss" marks the Trainer's own summary at the end
         split = "eval" if any(key.startswith("eval_") for key in logs) else "train"
         row = {
             "step": state.global_step,
@@ -78,6 +79,10 @@ class StopAtStep(TrainerCallback):
         self.stopped = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if args.world_size > 1:  # a signal reaches the ranks at different steps: they stop at the same one
+            flag = torch.tensor(int(self.stopped), device=args.device)
+            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+            self.stopped = bool(flag)
         if self.stopped:
             control.should_training_stop = True
             control.should_save = True

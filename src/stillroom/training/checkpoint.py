@@ -88,11 +88,12 @@ def newest(run: Path) -> tuple[Path | None, list[str]]:
     return None, reasons
 
 
-def retain(run: Path, keep: int | None) -> None:
-    """Delete the oldest checkpoints beyond `keep`. Folders without a manifest are not ours to delete."""
+def retain(run: Path, keep: int | None, best: Path | None = None) -> None:
+    """Delete the oldest checkpoints beyond `keep`, but not `best`. Folders without a manifest are not ours."""
     ours = [path for path in checkpoints(run) if (path / MANIFEST).exists()]
     for path in ours[: -max(keep, 1)] if keep else []:
-        shutil.rmtree(path)
+        if path != best:
+            shutil.rmtree(path)
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -78,6 +78,19 @@ class Pair(nn.Module):
             for term in objective.terms
         }
 
+    def counted_by_step(self) -> set[str]:
+        """The terms whose count is one whatever the batch holds."""
+        return {
+            f"{name}/{term}"
+            for name, objective in self.objectives.items()
+            for term, unit in objective.terms.items()
+            if unit == "step"
+        }
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Called by the Trainer for `neftune_noise_alpha`."""
+        return self.student.get_input_embeddings()  # type: ignore[operator]
+
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: dict | None = None, **settings: Any
     ) -> None:

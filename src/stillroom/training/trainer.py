@@ -74,6 +74,7 @@ class DistillationTrainer(Trainer):
         self._window: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.args.device))
         self._logged_step = 0
         self._norms: dict[str, float] = {}
+        self._order: EpochOrder | None = None
         self.add_callback(_BeforeUpdate(self))
         if teacher is not None:
             teacher.model.to(self.args.device)
@@ -84,6 +85,9 @@ class DistillationTrainer(Trainer):
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list, Tensor | int | None]:
         """Fetch the micro-batches of one optimizer step and count every term over all of them and all ranks."""
+        if self.state.global_step >= self.state.max_steps:
+            # Resumed at its end: the Trainer would look at max_steps only after one more step.
+            return [], None
         window, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         batches = [Batch.from_inputs(inputs) for inputs in window]
         sums: dict[str, Tensor] = {}
@@ -127,7 +131,7 @@ class DistillationTrainer(Trainer):
     def _wants_norms(self) -> bool:
         """Gradients by objective cost a backward each: on the first micro-batch of steps that are logged."""
         step = self.state.global_step + 1
-        logged = step == 1 or step % max(int(self.args.logging_steps), 1) == 0
+        logged = step == 1 or step % max(int(self.state.logging_steps), 1) == 0
         return logged and len(self._watch.seen) == 1 and len(self.pair.names) > 1
 
     def _measure_gradients(self, totals: Mapping[str, Tensor]) -> None:
@@ -161,7 +165,7 @@ class DistillationTrainer(Trainer):
             f"{name} is inert: it never gave more than {100 * share:.2g} % of the gradient. "
             f"Raise its weight (now {self.pair.weights[name]:g}) or leave it out"
             for name, share in self.shares.items()
-            if share < INERT_SHARE
+            if share < INERT_SHARE and self.pair.weights[name] > 0
         ]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -171,7 +175,8 @@ class DistillationTrainer(Trainer):
             keys = sorted(self._window)
             sums = self.accelerator.reduce(torch.stack([self._window[key] for key in keys]), "sum")
             logs |= {f"loss/{key}": float(value) / steps for key, value in zip(keys, sums, strict=True)}
-            norms = self._norms or {name: logs.get("grad_norm", 0.0) for name in self.pair.names}
+            alone = len(self.pair.names) == 1 and "grad_norm" in logs
+            norms = {self.pair.names[0]: logs["grad_norm"]} if alone else self._norms
             logs |= {f"grad_norm/{name}": norm for name, norm in norms.items()}
             self._window.clear()
             self._logged_step = self.state.global_step
@@ -196,7 +201,8 @@ class DistillationTrainer(Trainer):
         dataset = train_dataset if train_dataset is not None else self.train_dataset
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
         step = self.get_total_train_batch_size(self.args)
-        return EpochOrder(dataset.lengths, step, seed, group=strategy == "group_by_length")
+        self._order = EpochOrder(dataset.lengths, step, seed, group=strategy == "group_by_length")
+        return self._order
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
@@ -209,7 +215,7 @@ class DistillationTrainer(Trainer):
                 optimizer or self.optimizer,
                 max_lr=self.args.learning_rate,
                 total_steps=num_training_steps + 1,
-                pct_start=rising or 0.3,
+                pct_start=min(rising, 1.0) or 0.3,
                 cycle_momentum=False,
             )
             self._created_lr_scheduler = True
@@ -229,12 +235,16 @@ class DistillationTrainer(Trainer):
         # Every rank keeps its own random state; rank 0 gathers them through the file system after a barrier.
         checkpoints.save_random(run / f".random-{self.args.process_index}.safetensors")
         self.accelerator.wait_for_everyone()
+        best = run / f"checkpoint-{self.state.best_global_step}"
+        if self.state.best_global_step and (best == target or best.is_dir()):
+            self.state.best_model_checkpoint = str(best)
         if self.args.should_save:
             with checkpoints.publish(target) as folder:
                 checkpoints.save_weights(self.pair, folder)
                 state = {
                     "optimizer": self.optimizer.state_dict(),
                     "scheduler": self.lr_scheduler.state_dict(),
+                    "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
                 }
                 save_state(folder / checkpoints.OPTIMIZER, state)
                 progress = {"tokens": self.trained_tokens, "seconds": self.train_seconds}
@@ -242,7 +252,7 @@ class DistillationTrainer(Trainer):
                 self.state.save_to_json(str(folder / "trainer_state.json"))
                 for rank in range(self.args.world_size):
                     (run / f".random-{rank}.safetensors").replace(folder / f"random-{rank}.safetensors")
-            checkpoints.retain(run, self.args.save_total_limit)
+            checkpoints.retain(run, self.args.save_total_limit, best)
         self.accelerator.wait_for_everyone()
         return None
 
@@ -262,6 +272,14 @@ class DistillationTrainer(Trainer):
         state = load_state(Path(checkpoint) / checkpoints.OPTIMIZER)
         self.optimizer.load_state_dict(state["optimizer"])
         self.lr_scheduler.load_state_dict(state["scheduler"])
+        if self.accelerator.scaler and state.get("scaler"):
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        return None
+
+    def _load_best_model(self) -> None:
+        if self._sharded():
+            return super()._load_best_model()
+        checkpoints.load_weights(self.pair, Path(self.state.best_model_checkpoint))
         return None
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
@@ -278,17 +296,34 @@ class _BeforeUpdate(TrainerCallback):
         self.trainer = trainer
         self._since = time.monotonic()
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.compute_steps(args, state.max_steps)  # a resumed state has the intervals of the run before
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # On several ranks accelerate loses set_epoch when it skips the batches of a resumed epoch.
+        if self.trainer._order is not None:
+            self.trainer._order.set_epoch(int(state.epoch or 0))
+
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._since = time.monotonic()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         trainer = self.trainer
-        finite = trainer._watch.is_finite().to(args.device) & _gradient_is_finite(trainer.pair)
-        broken_ranks = trainer.accelerator.reduce((~finite).long(), "sum")
-        if int(broken_ranks):
+        terms = trainer._watch.is_finite().to(args.device)
+        gradient = torch.ones_like(terms)
+        # With float16 the scaler skips a step whose gradient overflowed.
+        if trainer.accelerator.scaler is None:
+            gradient = _gradient_is_finite(trainer.pair).to(args.device)
+        broken = trainer.accelerator.reduce((~torch.stack([terms, gradient])).long(), "sum").tolist()
+        if broken[0] and terms:
+            raise NonFiniteLoss(
+                f"step {state.global_step + 1}: a loss term broke on another rank, which names it"
+            )
+        if any(broken):
             raise NonFiniteLoss(trainer._watch.verdict(state.global_step + 1, self._one_row))
         tokens = int(trainer._step_counts["tokens"])
-        if all(int(count) == 0 for key, count in trainer._step_counts.items() if not key.endswith("/step")):
+        by_step = trainer.pair.counted_by_step()
+        if all(int(count) == 0 for key, count in trainer._step_counts.items() if key not in by_step):
             # Nothing was counted: no gradient at all, so that Adam's moments and weight decay stand still.
             trainer.pair.zero_grad(set_to_none=True)
         trainer.trained_tokens += tokens
