@@ -65,6 +65,16 @@ def damaged_student(root: Path) -> dict[str, Path]:
     return {"student": folder}
 
 
+def half_a_teacher(root: Path) -> dict[str, Path]:
+    from safetensors.torch import load_file, save_file
+
+    folder = model_folder(root / "t", seed=2)
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return {"teacher": folder}
+
+
 def empty_folder(root: Path) -> dict[str, Path]:
     (root / "nothing").mkdir()
     return {"teacher": root / "nothing"}
@@ -98,6 +108,7 @@ MODELS = [
     Case("21 same ids, other normalizer", ("tokenizer",), build=normalizing_tokenizer),
     Case("24 NaN in the weights", ("up_proj", "NaN"), build=poisoned_teacher, loads=True),
     Case("24 damaged weights", ("student", "weights"), build=damaged_student, loads=True),
+    Case("24 weights are missing", ("layers.1.mlp.up_proj", "not whole"), build=half_a_teacher, loads=True),
     Case("no model in the folder", ("teacher", "nothing"), build=empty_folder),
 ]
 

@@ -149,12 +149,27 @@ def test_a_student_with_adapters_loads_again(world, typed, tmp_path):
     done = typed(
         "distill", "--student", world / "student", "--teacher", world / "teacher", "--data",
         world / "data.jsonl", "--objective", "logits.forward_kl", "--output", tmp_path / "run",
-        "--max-steps", "1", "--set", "student.lora={r: 2}", *QUICK,
+        "--eval", world / "data.jsonl", "--max-steps", "1", "--set", "student.lora={r: 2}", *QUICK,
     )  # fmt: skip
     assert done.code == 0, done.err
     facts = read_summary(tmp_path / "run").models["student"]
     assert 0 < facts["trained_parameters"] < 0.5 * facts["parameters"]
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "student")
+    assert (tmp_path / "run" / "adapter" / "adapter_config.json").exists()
+    judged = typed(
+        "evaluate",
+        tmp_path / "run",
+        "--data",
+        world / "data.jsonl",
+        "--max-length",
+        "64",
+        "--prompts",
+        "0",
+        "--json",
+    )
+    assert judged.code == 0, judged.err
+    final = read_summary(tmp_path / "run").final["loss"]
+    assert json.loads(judged.out)["loss"] == pytest.approx(final, rel=1e-4)
 
 
 def test_61_a_finished_run_is_not_run_again(world, typed, tmp_path):

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from stillroom.core.errors import BadInput
 
-METRICS, SAMPLES, SUMMARY, RECIPE, STUDENT, REPORT, OBJECTIVE = (
+METRICS, SAMPLES, SUMMARY, RECIPE, STUDENT, REPORT, OBJECTIVE, ADAPTER = (
     "metrics.jsonl",
     "samples.jsonl",
     "run.json",
@@ -28,6 +28,7 @@ METRICS, SAMPLES, SUMMARY, RECIPE, STUDENT, REPORT, OBJECTIVE = (
     "student",
     "report.html",
     "objective.safetensors",
+    "adapter",
 )
 
 

@@ -90,14 +90,18 @@ def load_teacher(choice: "Teacher") -> "PreTrainedModel":
 def _weights(source: str, role: str, dtype: Any) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM
 
-    return _loaded(
-        role,
-        "weights",
-        source,
-        lambda: AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        ),
-    )
+    def load() -> "tuple[PreTrainedModel, dict[str, Any]]":
+        return AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+
+    model, found = _loaded(role, "weights", source, load)
+    if missing := sorted(found["missing_keys"]):
+        raise BadInput(
+            f"{role}: the weights of {source} are not whole: {len(missing)} tensors are missing, first "
+            f"{missing[0]!r}; they would be random. Get a complete copy"
+        )
+    return model
 
 
 def _with_adapters(model: "PreTrainedModel", lora: Any) -> Any:

@@ -15,6 +15,7 @@ from transformers.integrations import get_available_reporting_integrations
 from stillroom.core.errors import BadInput
 from stillroom.core.progress import Display, Silent
 from stillroom.core.record import (
+    ADAPTER,
     METRICS,
     OBJECTIVE,
     SAMPLES,
@@ -52,34 +53,6 @@ PACKAGES = (
     "safetensors",
     "numpy",
 )
-
-UNSUPPORTED = {
-    "auto_find_batch_size": "a batch that shrinks by itself makes runs unlike; set per_device_train_batch_size",
-    "batch_eval_metrics": "see `evaluation`",
-    "bf16_full_eval": "models are evaluated in the number format of their weights (student.dtype)",
-    "disable_tqdm": "use --quiet",
-    "enable_jit_checkpoint": "a signal saves a checkpoint already",
-    "eval_accumulation_steps": "see `evaluation`",
-    "eval_do_concat_batches": "see `evaluation`",
-    "eval_use_gather_object": "see `evaluation`",
-    "fp16_full_eval": "models are evaluated in the number format of their weights (student.dtype)",
-    "hub_always_push": "a run writes a local folder; publish it afterwards",
-    "hub_private_repo": "a run writes a local folder; publish it afterwards",
-    "hub_revision": "a run writes a local folder; publish it afterwards",
-    "include_for_metrics": "see `evaluation`",
-    "length_column_name": "lengths are those of the encoded samples",
-    "liger_kernel_config": "the objectives bring kernels of their own",
-    "logging_nan_inf_filter": "what is not finite stops the run and is never hidden",
-    "prediction_loss_only": "see `evaluation`",
-    "restore_callback_states_from_checkpoint": "no callback has a state to restore",
-    "save_only_model": "a checkpoint is what a run goes on from; the model alone is written at the end",
-    "torch_compile": "the compiler cannot follow how signals are recorded",
-    "torch_compile_backend": "the compiler cannot follow how signals are recorded",
-    "torch_compile_mode": "the compiler cannot follow how signals are recorded",
-    "use_cache": "training keeps no cache of keys and values",
-    "use_liger_kernel": "the objectives bring kernels of their own",
-}
-"""Fields of `TrainingArguments` that would do nothing here, or harm, and why. They are refused when switched on."""
 
 
 def run_recipe(
@@ -252,7 +225,7 @@ class _Run:
         start = self._resume_point(trainer) if resume else None
         if start is None:
             self._record_marks(self.summary.baseline)
-        stop = StopAtStep()
+        stop = StopAtStep(self.display)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(stop)
         trainer.add_callback(RecordMetrics(trainer, self.run))
@@ -292,8 +265,12 @@ class _Run:
         if not self.is_main:
             return
         target = self.run / STUDENT
+        student: Any = self.student
         with quiet():
-            self.student.save_pretrained(target)
+            if self.recipe.student.lora is not None:
+                student.save_pretrained(self.run / ADAPTER)
+                student = student.merge_and_unload()  # a whole model loads everywhere, without peft
+            student.save_pretrained(target)
         for weights in target.glob("*.safetensors"):
             weights.chmod(0o644)  # they are written through a private temporary file
         self.prepared.tokenizer.save_pretrained(target)
@@ -310,21 +287,13 @@ def collator(prepared: Prepared) -> Collator:
 def training_arguments(recipe: Recipe) -> TrainingArguments:
     """The `training` section as it stands, with what belongs to the run rather than to a person.
 
-    Raises `BadInput` for fields that cannot be honored and for those that do not go together.
+    Raises `BadInput` for fields that do not go together.
     """
     settings = dict(recipe.training)
-    problems = [
-        f"training.{name}: not supported here: {UNSUPPORTED[name]}"
-        for name, value in settings.items()
-        if value and name in UNSUPPORTED
-    ]
-    settings.pop("disable_tqdm", None)
     if settings["lr_scheduler_type"] == "onecycle":
         settings["lr_scheduler_type"] = "constant"  # the trainer puts OneCycle in its place
         if settings.get("lr_scheduler_kwargs"):
-            problems.append("training.lr_scheduler_kwargs: onecycle takes none; leave them out")
-    if problems:
-        raise BadInput("\n".join(problems))
+            raise BadInput("training.lr_scheduler_kwargs: onecycle takes none; leave them out")
     measured = [name for name in recipe.evaluation.metrics or [] if name in NEED_DATA]
     if not measured:
         settings["eval_strategy"] = "no"  # texts are written before and after training only

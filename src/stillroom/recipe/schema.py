@@ -64,7 +64,8 @@ class Section(BaseModel):
 
 
 class Lora(Section):
-    """Low-rank adapters: they are trained instead of the student's own weights."""
+    """Low-rank adapters: they are trained instead of the student's own weights. The run folder's `student/` has them
+    merged in, `adapter/` holds them alone."""
 
     r: Annotated[Whole, Field(ge=1)] = 16
     """Rank of the adapters."""

@@ -33,8 +33,32 @@ OWNED = {
     "push_to_hub": "a run writes a local folder; publish it afterwards",
     "hub_model_id": "a run writes a local folder; publish it afterwards",
     "hub_strategy": "a run writes a local folder; publish it afterwards",
+    "auto_find_batch_size": "a batch that shrinks by itself makes runs unlike; set per_device_train_batch_size",
+    "batch_eval_metrics": "see `evaluation`",
+    "bf16_full_eval": "models are evaluated in the number format of their weights (student.dtype)",
+    "disable_tqdm": "use --quiet",
+    "enable_jit_checkpoint": "a signal saves a checkpoint already",
+    "eval_accumulation_steps": "see `evaluation`",
+    "eval_do_concat_batches": "see `evaluation`",
+    "eval_use_gather_object": "see `evaluation`",
+    "fp16_full_eval": "models are evaluated in the number format of their weights (student.dtype)",
+    "hub_always_push": "a run writes a local folder; publish it afterwards",
+    "hub_private_repo": "a run writes a local folder; publish it afterwards",
+    "hub_revision": "a run writes a local folder; publish it afterwards",
+    "include_for_metrics": "see `evaluation`",
+    "length_column_name": "lengths are those of the encoded samples",
+    "liger_kernel_config": "the objectives bring kernels of their own",
+    "logging_nan_inf_filter": "what is not finite stops the run and is never hidden",
+    "prediction_loss_only": "see `evaluation`",
+    "restore_callback_states_from_checkpoint": "no callback has a state to restore",
+    "save_only_model": "a checkpoint is what a run goes on from; the model alone is written at the end",
+    "torch_compile": "the compiler cannot follow how signals are recorded",
+    "torch_compile_backend": "the compiler cannot follow how signals are recorded",
+    "torch_compile_mode": "the compiler cannot follow how signals are recorded",
+    "use_cache": "training keeps no cache of keys and values",
+    "use_liger_kernel": "the objectives bring kernels of their own",
 }
-"""Fields that a recipe does not set here, and where the matter is decided instead."""
+"""Fields that a recipe does not set: where the matter is decided instead, or why it would do nothing or harm."""
 
 RENAMED = {
     "warmup_ratio": "warmup_steps (a number below 1 is a share of all steps)",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from stillroom.core.progress import Advance
+from stillroom.core.progress import Advance, Display
 from stillroom.core.record import METRICS, append_jsonl
 from stillroom.training.trainer import DistillationTrainer
 
@@ -57,7 +57,8 @@ class ShowProgress(TrainerCallback):
 class StopAtStep(TrainerCallback):
     """The first interrupt finishes the step and saves a checkpoint; the second one leaves at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, display: Display) -> None:
+        self.display = display
         self.stopped = False
 
     @contextmanager
@@ -77,6 +78,7 @@ class StopAtStep(TrainerCallback):
         if self.stopped:
             raise KeyboardInterrupt
         self.stopped = True
+        self.display.say("finishing this step and saving; once more to leave at once, without saving")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if args.world_size > 1:  # a signal reaches the ranks at different steps: they stop at the same one
