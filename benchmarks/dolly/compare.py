@@ -47,11 +47,14 @@ def main() -> None:
     marks = {name: [m for key, m in zip(wanted, judged, strict=True) if key[0] == name] for name in METHODS}
     first = next(folder for key, folder in zip(wanted, folders, strict=True) if is_first(options, *key))
     content = {
-        "command": " ".join(["python", "benchmarks/dolly/compare.py", "--pair PAIR --dolly FOLDER"]),
+        "command": f"python benchmarks/dolly/compare.py --pair PAIR --dolly FOLDER --jobs {options.jobs}",
         "machine": {"processor": processor(), "threads": summary(first)["environment"]["threads"]},
         "versions": summary(first)["versions"],
         "hashes": {role: model["sha256"] for role, model in summary(first)["models"].items()},
-        "data": summary(first)["data"],
+        "data": {
+            split: facts | {"source": Path(facts["source"]).name}
+            for split, facts in summary(first)["data"].items()
+        },
         "epochs": options.epochs,
         "seeds": options.seeds,
         "test_prompts": options.prompts,
@@ -187,7 +190,7 @@ def table(content: dict) -> str:
         "",
         f"`{content['command']}`",
         "",
-        f"{content['machine']['processor']}, {content['machine']['threads']} threads, float32, "
+        f"{content['machine']['processor']}, {content['machine']['threads']} thread(s) a run, float32, "
         f"torch {content['versions']['torch']}. {content['epochs']:g} epochs, seeds "
         f"{', '.join(map(str, content['seeds']))}: mean ± standard deviation. Held-out: the first {SAMPLES} samples of "
         "minillm_dev, "
