@@ -149,9 +149,8 @@ class _Run:
         objectives = make_objectives(self.recipe)
         weights = dict(zip(objectives, (each.weight for each in self.recipe.objectives), strict=True))
         shape = model_shape(self.student, prepared.vocab_size, prepared.vocabulary)
-        torch.manual_seed(
-            self.recipe.seed
-        )  # trainable parts of objectives, whatever the student's start drew
+        # Trainable parts of objectives start alike, whatever the student's own start drew.
+        torch.manual_seed(self.recipe.seed)
         self.pair = Pair(self.student, objectives, weights, shape, self.teacher and self.teacher.shape)
         prepare_taps(self.student, self.pair.student_requests)
         if self.teacher is not None:
@@ -181,7 +180,8 @@ class _Run:
         self.student.to(device)
         if self.teacher is not None:
             self.teacher.model.to(device)
-        self.examiner = Examiner(self.prepared, collator(self.prepared), self.teacher, self.display)
+        self.collator = collator(self.prepared)
+        self.examiner = Examiner(self.prepared, self.collator, self.teacher, self.display)
         self.summary.notes += self.examiner.trimmed_mass(self.student)
         if self.recipe.evaluation.baselines:
             self.summary.teacher = self.examiner.teacher_marks()
@@ -218,7 +218,7 @@ class _Run:
             args=self.arguments,
             teacher=self.teacher,
             train_dataset=self.prepared.train,
-            data_collator=collator(self.prepared),
+            data_collator=self.collator,
             evaluate_student=(lambda: self.examiner.quick_marks(self.student)) if has_eval else None,
             one_cycle=self.recipe.training["lr_scheduler_type"] == "onecycle",
         )

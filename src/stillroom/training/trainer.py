@@ -90,13 +90,13 @@ class DistillationTrainer(Trainer):
             return [], None
         window, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         batches = [Batch.from_inputs(inputs) for inputs in window]
-        sums: dict[str, Tensor] = {}
-        for batch in batches:
-            for key, count in self.pair.counts(batch).items():
-                sums[key] = sums.get(key, torch.zeros((), dtype=torch.long)) + count.cpu()
-        sums["tokens"] = sum((batch.student.predicts.sum().cpu() for batch in batches), torch.tensor(0))
+        zero = torch.zeros((), dtype=torch.long, device=device)
+        sums: dict[str, Tensor] = {"tokens": zero}
+        for batch in batches:  # added where the counts lie: nothing waits for an accelerator here
+            for key, count in {**self.pair.counts(batch), "tokens": batch.student.predicts.sum()}.items():
+                sums[key] = sums.get(key, zero) + count.to(device)
         keys = sorted(sums)
-        counted = self.accelerator.reduce(torch.stack([sums[key] for key in keys]).to(device), "sum")
+        counted = self.accelerator.reduce(torch.stack([sums[key] for key in keys]), "sum")
         self._step_counts = dict(zip(keys, counted, strict=True))
         self._watch.clear()
         return window, None
@@ -110,13 +110,14 @@ class DistillationTrainer(Trainer):
     ) -> Any:
         totals = model(inputs, self.ask_teacher(inputs))
         self._watch.add(inputs, totals)
-        if self._wants_norms():
-            self._measure_gradients(totals)
         scaled = {key: total / self._step_counts[key].clamp(min=1) for key, total in totals.items()}
         for key, value in scaled.items():
             self._window[key] += value.detach()
         factors = self.pair.factors()
-        loss = torch.stack([factors[key] * value for key, value in scaled.items()]).sum()
+        weighted = {key: factors[key] * value for key, value in scaled.items()}
+        if self._wants_norms():
+            self._measure_gradients(weighted)
+        loss = torch.stack(list(weighted.values())).sum()
         # DDP averages gradients over ranks; the counts are already those of all ranks, so undo the average.
         return loss * self.accelerator.num_processes
 
@@ -134,21 +135,17 @@ class DistillationTrainer(Trainer):
         logged = step == 1 or step % max(int(self.state.logging_steps), 1) == 0
         return logged and len(self._watch.seen) == 1 and len(self.pair.names) > 1
 
-    def _measure_gradients(self, totals: Mapping[str, Tensor]) -> None:
-        factors = self.pair.factors()
+    def _measure_gradients(self, weighted: Mapping[str, Tensor]) -> None:
+        """Norm of every objective's gradient, from its terms as they enter the loss."""
         student = [each for each in self.pair.student.parameters() if each.requires_grad]
         norms = {}
         for name in self.pair.names:
-            terms = [
-                factors[key] * total / self._step_counts[key].clamp(min=1)
-                for key, total in totals.items()
-                if key.rpartition("/")[0] == name
-            ]
-            weighted = torch.stack(terms).sum()
-            if not weighted.requires_grad:
+            terms = [value for key, value in weighted.items() if key.rpartition("/")[0] == name]
+            loss = torch.stack(terms).sum()
+            if not loss.requires_grad:
                 norms[name] = 0.0
                 continue
-            grads = torch.autograd.grad(weighted, student, retain_graph=True, allow_unused=True)
+            grads = torch.autograd.grad(loss, student, retain_graph=True, allow_unused=True)
             kept = [grad for grad in grads if grad is not None]
             norms[name] = float(torch.nn.utils.get_total_norm(kept)) if kept else 0.0
         self._norms = norms
