@@ -28,7 +28,7 @@ class Objective(nn.Module, ABC):
     """True where equal signals of student and teacher give a loss of zero; `stillroom.testing` checks it."""
 
     terms: ClassVar[dict[str, Unit]]
-    """Every term with the unit that it is counted in."""
+    """Every term with the unit it is counted in. Where settings decide, `__post_init__` sets it on the instance."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -53,4 +53,12 @@ class Objective(nn.Module, ABC):
 
     def term_weights(self) -> dict[str, float]:
         """Weight of each term inside the objective; one where not named."""
+        return {}
+
+    def notes(self) -> list[str]:
+        """Sentences that a person should see before training, known after `setup`."""
+        return []
+
+    def measures(self) -> dict[str, float]:
+        """What the objective knows of its own parts by now (ranks, overlaps, controls), logged beside the losses."""
         return {}

@@ -7,6 +7,7 @@ metrics.jsonl       one object a line: step, tokens, seconds, split ("train" or 
 samples.jsonl       held-out prompts: prompt, reference, and one text for each of teacher, baseline, student
 run.json            `RunSummary`
 objective.safetensors   trained parts of objectives, if any
+inspection.json     what `stillroom inspect` found (`stillroom.core.inspection`), if it was asked
 report.html
 """
 
@@ -20,7 +21,7 @@ from typing import Any, Literal
 
 from stillroom.core.errors import BadInput
 
-METRICS, SAMPLES, SUMMARY, RECIPE, STUDENT, REPORT, OBJECTIVE, ADAPTER = (
+METRICS, SAMPLES, SUMMARY, RECIPE, STUDENT, REPORT, OBJECTIVE, ADAPTER, INSPECTION = (
     "metrics.jsonl",
     "samples.jsonl",
     "run.json",
@@ -29,6 +30,7 @@ METRICS, SAMPLES, SUMMARY, RECIPE, STUDENT, REPORT, OBJECTIVE, ADAPTER = (
     "report.html",
     "objective.safetensors",
     "adapter",
+    "inspection.json",
 )
 
 

@@ -7,7 +7,7 @@ heads, d head width, D model width.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -58,6 +58,38 @@ class Values(Request):
     """Values `[B,G,S,e]` of block `layer`."""
 
     layer: int
+
+
+@dataclass(frozen=True)
+class ReceivedAttention(Request):
+    """How much attention every key of block `layer` receives from the average query, `[B,H,S]`.
+
+    P_j = sum_i w_i A_ij, with w uniform over the queries at `rows`: all real tokens, or those that predict a trained
+    token. Zero on padding; each head sums to one over the keys. Reduced where it is seen, so that no map is kept.
+    """
+
+    layer: int
+    rows: Literal["real", "response"] = "real"
+
+
+@dataclass(frozen=True)
+class TopTokens(Request):
+    """The `k` likeliest next tokens at every position and the probability of all others, a `TopTokenProbs`.
+
+    `temperature` divides the logits first: the mass of the others at one temperature does not tell that at another.
+    """
+
+    k: int
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class TopTokenProbs:
+    """`ids [B,S,k]`, by falling probability; `log_probs [B,S,k]`; `log_tail [B,S]`, of the sum of all others."""
+
+    ids: Tensor
+    log_probs: Tensor
+    log_tail: Tensor
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -25,23 +25,16 @@ from stillroom.core.record import (
     write_jsonl,
     write_summary,
 )
-from stillroom.data.collate import Collator
 from stillroom.evaluation.evaluate_model import NEED_DATA
 from stillroom.recipe import folder
+from stillroom.recipe.build import build, collator
 from stillroom.recipe.examine import Examiner
-from stillroom.recipe.models import describe, load_student, load_teacher, quiet
-from stillroom.recipe.prepare import Prepared, make_objectives, prepare
+from stillroom.recipe.models import quiet
+from stillroom.recipe.prepare import Prepared, prepare
 from stillroom.recipe.schema import Recipe
-from stillroom.taps.prepare import prepare as prepare_taps
-from stillroom.taps.shape import model_shape
-from stillroom.teachers.live import LiveTeacher, scan_weights
-from stillroom.training import checkpoint
+from stillroom.training import checkpoint, optimizers
 from stillroom.training.callbacks import RecordMetrics, ShowProgress, StopAtStep
-from stillroom.training.pair import Pair
 from stillroom.training.trainer import DistillationTrainer
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 PACKAGES = (
     "stillroom",
@@ -128,50 +121,12 @@ class _Run:
             write_summary(self.run, self.summary)
 
     def _load(self) -> None:
-        recipe, prepared = self.recipe, self.prepared
         with self.display.task("Loading the models") as advance:
-            self.teacher = None
-            if recipe.teacher is not None:
-                weights = load_teacher(recipe.teacher)
-                self.teacher = LiveTeacher(
-                    weights, vocab_size=prepared.vocab_size, vocabulary=prepared.vocabulary
-                )
-                self.summary.models["teacher"] = describe(weights, recipe.teacher.model, prepared.vocabulary)
-            advance(1, 2)
-            self.student: PreTrainedModel = load_student(recipe.student, recipe.seed)
-            scan_weights(self.student)
-            self.summary.models["student"] = describe(self.student, recipe.student.model, prepared.vocabulary)
-            self._build_pair()
-            advance(2, 2)
-
-    def _build_pair(self) -> None:
-        prepared = self.prepared
-        objectives = make_objectives(self.recipe)
-        weights = dict(zip(objectives, (each.weight for each in self.recipe.objectives), strict=True))
-        shape = model_shape(self.student, prepared.vocab_size, prepared.vocabulary)
-        # Trainable parts of objectives start alike, whatever the student's own start drew.
-        torch.manual_seed(self.recipe.seed)
-        self.pair = Pair(self.student, objectives, weights, shape, self.teacher and self.teacher.shape)
-        prepare_taps(self.student, self.pair.student_requests)
-        if self.teacher is not None:
-            self.teacher.check_distinct(self.student)
-            self.teacher.prepare(self.pair.teacher_requests)
-        self.summary.objectives = [
-            {
-                "use": choice.use,
-                "name": name,
-                "weight": choice.weight,
-                "additive": objective.additive,
-                "terms": dict(objective.terms),
-                "settings": choice.settings,
-            }
-            for choice, (name, objective) in zip(self.recipe.objectives, objectives.items(), strict=True)
-        ]
-        self.summary.notes += [
-            f"{name} is not additive: it is averaged over micro-batches, so it depends on how a step is split."
-            for name, objective in objectives.items()
-            if not objective.additive
-        ]
+            built = build(self.prepared, advance)
+        self.student, self.teacher, self.pair = built.student, built.teacher, built.pair
+        self.summary.models = built.described
+        self.summary.objectives = built.listed()
+        self.summary.notes += built.notes()
 
     # --- the marks ------------------------------------------------------------------------------------------------
 
@@ -221,6 +176,7 @@ class _Run:
             data_collator=self.collator,
             evaluate_student=(lambda: self.examiner.quick_marks(self.student)) if has_eval else None,
             one_cycle=self.recipe.training["lr_scheduler_type"] == "onecycle",
+            optimizer=self.recipe.training.get("optim"),
         )
         start = self._resume_point(trainer) if resume else None
         if start is None:
@@ -279,11 +235,6 @@ class _Run:
             save_file(trained, self.run / OBJECTIVE)
 
 
-def collator(prepared: Prepared) -> Collator:
-    ids = (prepared.tokenizer.pad_token_id, prepared.tokenizer.eos_token_id, 0)
-    return Collator(padding_id=next(each for each in ids if each is not None), pad_to_multiple_of=8)
-
-
 def training_arguments(recipe: Recipe) -> TrainingArguments:
     """The `training` section as it stands, with what belongs to the run rather than to a person.
 
@@ -294,6 +245,8 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
         settings["lr_scheduler_type"] = "constant"  # the trainer puts OneCycle in its place
         if settings.get("lr_scheduler_kwargs"):
             raise BadInput("training.lr_scheduler_kwargs: onecycle takes none; leave them out")
+    if (optimizer := settings.get("optim")) in optimizers.OWN:
+        settings["optim"] = "adamw_torch"  # the trainer puts ours in its place
     measured = [name for name in recipe.evaluation.metrics or [] if name in NEED_DATA]
     if not measured:
         settings["eval_strategy"] = "no"  # texts are written before and after training only
@@ -311,6 +264,7 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
         )
     except (ValueError, ImportError) as error:
         raise BadInput(f"training: {' '.join(str(error).split())}") from error
+    optimizers.check(optimizer or str(arguments.optim.value), arguments)
     _check_best_metric(arguments, measured)
     absent = sorted(set(arguments.report_to) - {*get_available_reporting_integrations(), "flyte", "none"})
     if absent:

@@ -1,8 +1,8 @@
 """The `training` section: fields of `transformers.TrainingArguments`, checked without importing transformers.
 
 Names, types and choices are read with `ast` from the installed package, so that they are those of the version
-in use. Some fields belong to other sections or to the program; those are refused with the reason. One choice
-is our own: `lr_scheduler_type: onecycle`.
+in use. Some fields belong to other sections or to the program; those are refused with the reason. Some choices
+are our own: `lr_scheduler_type: onecycle`, `optim: came` and `optim: microadam`.
 """
 
 import ast
@@ -14,6 +14,7 @@ from typing import Any
 from stillroom.core.errors import BadInput
 from stillroom.recipe.declared import Declared, Mismatch, declare, fields_of
 from stillroom.recipe.problems import Problem, did_you_mean, refuse
+from stillroom.training.optimizers import OWN as OPTIMIZERS
 
 OWNED = {
     "output_dir": "set `output` at the top of the recipe",
@@ -142,7 +143,8 @@ def training_fields() -> dict[str, Declared]:
     folder = FilePath(package.origin).parent
     module = ast.parse((folder / "training_args.py").read_text(encoding="utf-8"))
     enums = _enums(module) | _enums(ast.parse((folder / "trainer_utils.py").read_text(encoding="utf-8")))
-    enums["SchedulerType"] = (*enums.get("SchedulerType", ()), "onecycle")
+    for kind, ours in {"SchedulerType": ("onecycle",), "OptimizerNames": OPTIMIZERS}.items():
+        enums[kind] = (*enums.get(kind, ()), *ours)
     arguments = next(n for n in module.body if isinstance(n, ast.ClassDef) and n.name == "TrainingArguments")
     return {
         name: _narrowed(declare(node.annotation, enums), node)

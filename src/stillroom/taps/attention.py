@@ -6,7 +6,9 @@ padding mask in silence. Gemma 2 soft-caps its scores, which SDPA cannot: softma
 computed here in blocks of queries. Attention sinks (gpt-oss) and position biases (T5) are refused by name.
 
 What is seen is stored by layer, so that a second call overwrites the first, and only while a `Recorder` is
-active: the recomputation of gradient checkpointing happens after that and stores nothing.
+active: the recomputation of gradient checkpointing happens after that and stores nothing. Received attention is
+reduced on the spot where no gradient is wanted. With gradient it waits for the end of the forward pass: a
+checkpointed layer must compute the same when it is run again.
 """
 
 from collections import Counter
@@ -22,28 +24,51 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from stillroom.core.batch import Side
 from stillroom.core.errors import BadInput
-from stillroom.core.signals import QueryKey, QueryKeys, Request, Values
+from stillroom.core.signals import QueryKey, QueryKeys, ReceivedAttention, Request, Values
+from stillroom.taps.received import reduced
 
 NAME = "stillroom"
 QUERY_BLOCK = 256
 
+FROM_ATTENTION = (QueryKey, Values, ReceivedAttention)
+"""Requests that are answered inside the attention function."""
+
 
 class Recorder:
-    """Answers to `QueryKey` and `Values` in one forward pass, and how often each layer was seen."""
+    """Answers to what is asked of attention in one forward pass over `side`, and how often each layer was seen."""
 
-    def __init__(self, requests: Collection[Request]) -> None:
+    def __init__(self, requests: Collection[Request], side: Side | None = None) -> None:
         self.wanted = frozenset(requests)
+        self.side = side
         self.answers: dict[Request, Any] = {}
         self.calls: Counter[int] = Counter()
         self.wants_gradient = torch.is_grad_enabled()
+        self._unreduced: dict[ReceivedAttention, QueryKeys] = {}
 
     def see(self, layer: int, seen: QueryKeys, value: Tensor) -> None:
         self.calls[layer] += 1
-        for request, answer in ((QueryKey(layer), seen), (Values(layer), value)):
-            if request in self.wanted:
-                self.check_gradient()
-                self.answers[request] = answer
+        for request in self.wanted:
+            if not isinstance(request, FROM_ATTENTION) or request.layer != layer:
+                continue
+            self.check_gradient()
+            match request:
+                case QueryKey():
+                    self.answers[request] = seen
+                case Values():
+                    self.answers[request] = value
+                case ReceivedAttention():
+                    self._unreduced[request] = seen
+                    if not self.wants_gradient:
+                        self.reduce()
+
+    def reduce(self) -> None:
+        """Answer what has been asked of received attention and seen so far."""
+        for request, seen in self._unreduced.items():
+            assert self.side is not None, "received attention needs the text that it is averaged over"
+            self.answers[request] = reduced(request, seen, self.side)
+        self._unreduced.clear()
 
     def check_gradient(self) -> None:
         """Reentrant checkpointing runs layers without a graph: a loss on what they show is constant."""

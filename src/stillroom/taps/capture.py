@@ -15,10 +15,11 @@ from transformers import PreTrainedModel
 
 from stillroom.core.batch import Side
 from stillroom.core.errors import BadInput
-from stillroom.core.signals import Embedding, FinalHidden, Head, Hidden, Logits, Request, Signals
+from stillroom.core.signals import Embedding, FinalHidden, Head, Hidden, Logits, Request, Signals, TopTokens
 from stillroom.taps.anatomy import blocks, causal_lm, decoder, first
 from stillroom.taps.attention import Recorder, recording
 from stillroom.taps.head import embedding_weight, head_weights
+from stillroom.taps.top_tokens import top_tokens
 
 
 def capture(
@@ -32,29 +33,38 @@ def capture(
     """Answer `requests` about the text of `side`.
 
     Gradient flows where it is enabled. Head, embedding and logits are trimmed to `vocab_size` rows.
-    `QueryKey` and `Values` need a model that `stillroom.taps.prepare.prepare` was called on. `owner` names
+    What is asked of attention needs a model that `stillroom.taps.prepare.prepare` was called on. `owner` names
     the model in messages.
     """
     lm = causal_lm(model)
-    recorder = Recorder(requests)
+    recorder = Recorder({*requests, *_needs(requests)}, side)
     answers = recorder.answers
     if recorder.wanted - {Head(), Embedding()}:
         with recording(recorder), _hooks(lm, recorder):
             target = lm if Logits() in recorder.wanted else decoder(lm)
             output = target(**model_inputs(target, side))
+        recorder.reduce()
         if Logits() in recorder.wanted:
             answers[Logits()] = _trimmed(output.logits, vocab_size)
     if Head() in recorder.wanted:
         answers[Head()] = head_weights(lm, vocab_size)
     if Embedding() in recorder.wanted:
         answers[Embedding()] = embedding_weight(lm, vocab_size)
-    missing = [request for request in recorder.wanted if request not in answers]
+    for request in requests:
+        if isinstance(request, TopTokens):
+            answers[request] = top_tokens(request, answers[FinalHidden()], answers[Head()], side)
+    missing = [request for request in requests if request not in answers]
     if missing:
         raise BadInput(
             f"The {owner} ({lm.config.model_type}) gave no answer to {sorted(map(repr, missing))}: call "
             "prepare() with these requests first, which says why if this family cannot answer them."
         )
-    return Signals(answers, owner)
+    return Signals({request: answers[request] for request in requests}, owner)
+
+
+def _needs(requests: Collection[Request]) -> set[Request]:
+    """What is recorded to answer other requests, and not handed out itself."""
+    return {FinalHidden(), Head()} if any(isinstance(each, TopTokens) for each in requests) else set()
 
 
 def model_inputs(module: nn.Module, side: Side) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 
 from stillroom.core.batch import Side
 from stillroom.core.errors import BadInput
-from stillroom.core.signals import FinalHidden, Head, Hidden, QueryKey, Request, Values
+from stillroom.core.signals import FinalHidden, Head, Hidden, Request, TopTokens
 from stillroom.taps.anatomy import causal_lm, text_config
-from stillroom.taps.attention import NAME, Recorder, recording, register
+from stillroom.taps.attention import FROM_ATTENTION, NAME, Recorder, recording, register
 from stillroom.taps.capture import capture, model_inputs
 from stillroom.taps.eval_mode import eval_mode
 
@@ -32,16 +32,16 @@ def prepare(model: nn.Module, requests: Collection[Request]) -> None:
     _check_layers(lm, requests)
     probe = _probe(lm)
     with eval_mode(lm):
-        if any(isinstance(request, QueryKey | Values) for request in requests):
+        if any(isinstance(request, FROM_ATTENTION) for request in requests):
             _select_attention(lm, probe, requests)
-        if any(isinstance(request, Head | FinalHidden) for request in requests):
+        if any(isinstance(request, Head | FinalHidden | TopTokens) for request in requests):
             _check_head(lm, probe)
 
 
 def _check_layers(lm: PreTrainedModel, requests: Collection[Request]) -> None:
     depth = text_config(lm).num_hidden_layers
     for request in requests:
-        if isinstance(request, Hidden | QueryKey | Values):
+        if isinstance(request, (Hidden, *FROM_ATTENTION)):
             lowest = 0 if isinstance(request, Hidden) else 1
             if not lowest <= request.layer <= depth:
                 raise BadInput(
@@ -52,7 +52,7 @@ def _check_layers(lm: PreTrainedModel, requests: Collection[Request]) -> None:
 
 def _select_attention(lm: PreTrainedModel, probe: Side, requests: Collection[Request]) -> None:
     """Select our attention function; the model must call it once a layer and say the same as before."""
-    layers = {request.layer for request in requests if isinstance(request, QueryKey | Values)}
+    layers = {request.layer for request in requests if isinstance(request, FROM_ATTENTION)}
     _check_layer_types(lm, layers)
     before = lm.config._attn_implementation
     if before == NAME:

@@ -18,7 +18,10 @@ from stillroom.core.signals import (
     Logits,
     QueryKey,
     QueryKeys,
+    ReceivedAttention,
     Request,
+    TopTokenProbs,
+    TopTokens,
     Values,
 )
 
@@ -62,7 +65,9 @@ def random_answer(request: Request, shape: ModelShape, side: Side, generator: to
         return torch.randn(*sizes, generator=generator)
 
     match request:
-        case Hidden(layer) | QueryKey(layer) | Values(layer) if not 0 <= layer <= shape.num_layers:
+        case Hidden(layer) | QueryKey(layer) | Values(layer) | ReceivedAttention(layer) if (
+            not 0 <= layer <= shape.num_layers
+        ):
             raise AssertionError(f"{request!r} asks for a layer of a model that has {shape.num_layers}")
         case Logits():
             return normal(rows, positions, shape.vocab_size)
@@ -77,6 +82,15 @@ def random_answer(request: Request, shape: ModelShape, side: Side, generator: to
             return QueryKeys(query, key, width**-0.5)
         case Values():
             return normal(rows, groups, positions, width)
+        case ReceivedAttention():
+            real = side.attention_mask[:, None, :].float()
+            mass = normal(rows, heads, positions).exp() * real
+            return mass / mass.sum(dim=-1, keepdim=True)
+        case TopTokens(k):
+            log_probs, ids = (
+                normal(rows, positions, shape.vocab_size).log_softmax(dim=-1).sort(descending=True)
+            )
+            return TopTokenProbs(ids[..., :k], log_probs[..., :k], log_probs[..., k:].logsumexp(dim=-1))
         case _:
             raise AssertionError(
                 f"the contract cannot make a random {request!r} yet: add it to stillroom.testing"
@@ -91,6 +105,9 @@ def changed(request: Request, answer: Any, side: Side, change: Change) -> Any:
         case QueryKeys():
             query, key = (change(request, each, side) for each in (answer.query, answer.key))
             return replace(answer, query=query, key=key)
+        case TopTokenProbs():
+            log_probs, tail = (change(request, each, side) for each in (answer.log_probs, answer.log_tail))
+            return replace(answer, log_probs=log_probs, log_tail=tail)
         case _:
             return change(request, answer, side)
 
@@ -100,6 +117,12 @@ def spoil(request: Request, tensor: Tensor, side: Side) -> Tensor:
     match request:
         case Logits() | FinalHidden():
             return tensor.masked_fill(~side.predicts[:, :, None], torch.nan)
+        case TopTokens():
+            return tensor.masked_fill(
+                ~(side.predicts if tensor.dim() == 2 else side.predicts[:, :, None]), torch.nan
+            )
+        case ReceivedAttention():
+            return tensor.masked_fill(side.attention_mask[:, None, :] == 0, torch.nan)
         case Hidden():
             return tensor.masked_fill(side.attention_mask[:, :, None] == 0, torch.nan)
         case QueryKey() | Values():
@@ -118,6 +141,8 @@ def tensors(answers: Mapping[Request, Any]) -> list[Tensor]:
                 found.append(answer.weight)
             case QueryKeys():
                 found += [answer.query, answer.key]
+            case TopTokenProbs():
+                found += [answer.log_probs, answer.log_tail]
             case _:
                 found.append(answer)
     return found

@@ -23,6 +23,7 @@ from stillroom.core.batch import Batch
 from stillroom.core.signals import Signals
 from stillroom.teachers.live import LiveTeacher
 from stillroom.training import checkpoint as checkpoints
+from stillroom.training import optimizers
 from stillroom.training.guard import NonFiniteLoss, StepWatch
 from stillroom.training.order import EpochOrder
 from stillroom.training.pair import Pair
@@ -37,6 +38,7 @@ class DistillationTrainer(Trainer):
 
     `evaluate_student` returns metrics of the student as it is now; it is called by the evaluation strategy.
     `one_cycle` replaces the schedule of `args` with OneCycle (warm-up steps give the share that rises).
+    `optimizer` is a name of `stillroom.training.optimizers` that replaces `args.optim`.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class DistillationTrainer(Trainer):
         data_collator: DataCollator,
         evaluate_student: Callable[[], dict[str, float]] | None = None,
         one_cycle: bool = False,
+        optimizer: str | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         _adjust(args)
@@ -65,6 +68,7 @@ class DistillationTrainer(Trainer):
         self.teacher = teacher
         self.evaluate_student = evaluate_student
         self.one_cycle = one_cycle
+        self.optimizer_name = optimizer or str(args.optim)
         self.loss_is_scaled_for_ga = True  # compute_loss divides by the count of the whole step
         self.trained_tokens = 0
         self.train_seconds = 0.0
@@ -175,6 +179,8 @@ class DistillationTrainer(Trainer):
             alone = len(self.pair.names) == 1 and "grad_norm" in logs
             norms = {self.pair.names[0]: logs["grad_norm"]} if alone else self._norms
             logs |= {f"grad_norm/{name}": norm for name, norm in norms.items()}
+            for name, objective in self.pair.objectives.items():
+                logs |= {f"measure/{name}/{what}": value for what, value in objective.measures().items()}
             self._window.clear()
             self._logged_step = self.state.global_step
         logs["tokens"] = self.trained_tokens
@@ -200,6 +206,14 @@ class DistillationTrainer(Trainer):
         step = self.get_total_train_batch_size(self.args)
         self._order = EpochOrder(dataset.lengths, step, seed, group=strategy == "group_by_length")
         return self._order
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            decaying = self.get_decay_parameter_names(self.pair)
+            self.optimizer_cls_and_kwargs = optimizers.build(
+                self.optimizer_name, self.args, self.pair, decaying
+            )
+        return super().create_optimizer(model)
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
@@ -239,7 +253,7 @@ class DistillationTrainer(Trainer):
             with checkpoints.publish(target) as folder:
                 checkpoints.save_weights(self.pair, folder)
                 state = {
-                    "optimizer": self.optimizer.state_dict(),
+                    "optimizer": optimizers.storable(self.optimizer.state_dict()),
                     "scheduler": self.lr_scheduler.state_dict(),
                     "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
                 }
@@ -268,6 +282,7 @@ class DistillationTrainer(Trainer):
             return super()._load_optimizer_and_scheduler(checkpoint)
         state = load_state(Path(checkpoint) / checkpoints.OPTIMIZER)
         self.optimizer.load_state_dict(state["optimizer"])
+        optimizers.revive(self.optimizer)
         self.lr_scheduler.load_state_dict(state["scheduler"])
         if self.accelerator.scaler and state.get("scaler"):
             self.accelerator.scaler.load_state_dict(state["scaler"])

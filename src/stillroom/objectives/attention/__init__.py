@@ -1,0 +1,1 @@
+"""Objectives that compare where student and teacher look."""

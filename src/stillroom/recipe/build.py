@@ -1,0 +1,96 @@
+"""From a prepared recipe to what is trained: student, teacher, objectives, with weights loaded and checked."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from stillroom.core.progress import Advance
+from stillroom.data.collate import Collator
+from stillroom.recipe.models import describe, load_student, load_teacher
+from stillroom.recipe.prepare import Prepared, make_objectives
+from stillroom.recipe.schema import Recipe
+from stillroom.taps.prepare import prepare as prepare_taps
+from stillroom.taps.shape import model_shape
+from stillroom.teachers.live import LiveTeacher, scan_weights
+from stillroom.training.pair import Pair
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass
+class Built:
+    """What a run trains, and what run.json says of it."""
+
+    recipe: Recipe
+    student: "PreTrainedModel"
+    teacher: LiveTeacher | None
+    pair: Pair
+    described: dict[str, dict[str, Any]]
+    """Facts about the weights of "student" and "teacher"."""
+
+    def listed(self) -> list[dict[str, Any]]:
+        """The objectives as run.json lists them."""
+        return [
+            {
+                "use": choice.use,
+                "name": name,
+                "weight": choice.weight,
+                "additive": objective.additive,
+                "terms": dict(objective.terms),
+                "settings": choice.settings,
+            }
+            for choice, (name, objective) in zip(
+                self.recipe.objectives, self.pair.objectives.items(), strict=True
+            )
+        ]
+
+    def notes(self) -> list[str]:
+        """What a person should know of the objectives before they are trained on."""
+        sentences = []
+        for name, objective in self.pair.objectives.items():
+            if not objective.additive:
+                sentences.append(
+                    f"{name} is not additive: it is averaged over micro-batches, so it depends on how a step is split."
+                )
+            sentences += [f"{name}: {sentence}" for sentence in objective.notes()]
+        return sentences
+
+
+def build(prepared: Prepared, advance: Advance) -> Built:
+    """Load and check the weights, and set the objectives up on them. Raises `BadInput`."""
+    recipe, described = prepared.recipe, {}
+    teacher = None
+    if recipe.teacher is not None:
+        weights = load_teacher(recipe.teacher)
+        teacher = LiveTeacher(weights, vocab_size=prepared.vocab_size, vocabulary=prepared.vocabulary)
+        described["teacher"] = describe(weights, recipe.teacher.model, prepared.vocabulary)
+    advance(1, 2)
+    student = load_student(recipe.student, recipe.seed)
+    scan_weights(student)
+    described["student"] = describe(student, recipe.student.model, prepared.vocabulary)
+    pair = _pair(prepared, student, teacher)
+    advance(2, 2)
+    return Built(recipe, student, teacher, pair, described)
+
+
+def _pair(prepared: Prepared, student: "PreTrainedModel", teacher: LiveTeacher | None) -> Pair:
+    recipe = prepared.recipe
+    objectives = make_objectives(recipe)
+    weights = dict(zip(objectives, (each.weight for each in recipe.objectives), strict=True))
+    shape = model_shape(student, prepared.vocab_size, prepared.vocabulary)
+    # Trainable parts of objectives start alike, whatever the student's own start drew.
+    torch.manual_seed(recipe.seed)
+    pair = Pair(student, objectives, weights, shape, teacher and teacher.shape)
+    prepare_taps(student, pair.student_requests)
+    if teacher is not None:
+        teacher.check_distinct(student)
+        teacher.prepare(pair.teacher_requests)
+    return pair
+
+
+def collator(prepared: Prepared) -> Collator:
+    """Pads with the tokenizer's own padding token, where it has one."""
+    ids = (prepared.tokenizer.pad_token_id, prepared.tokenizer.eos_token_id, 0)
+    return Collator(padding_id=next(each for each in ids if each is not None), pad_to_multiple_of=8)
