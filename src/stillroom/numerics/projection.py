@@ -39,7 +39,7 @@ def frames(
 
 
 def gram_schmidt(columns: Tensor) -> Tensor:
-    """Orthonormal columns with the same spans, `[D,n]` with n <= D; every column is reduced twice, as once is not enough."""
+    """Orthonormal columns with the same spans, `[D,n]` with n <= D; each is reduced twice, as once is not enough."""
     found = torch.zeros_like(columns)
     for index in range(columns.shape[1]):
         column = columns[:, index]

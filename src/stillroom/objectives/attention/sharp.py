@@ -301,8 +301,8 @@ class Sharp(Objective):
         owners = 1 if self.rank_space == "shared" else len(self.chosen)
         raise BadInput(
             f"{owners} granularities x {self.num_ranks} ranks x rank_size {self.rank_size} = {needed} dimensions "
-            f"cannot be orthogonal in width {self.width}: rank_size can be at most {self.width // self._num_spaces}, or raise "
-            f"width to {needed}"
+            f"cannot be orthogonal in width {self.width}: rank_size can be at most {self.width // self._num_spaces}, "
+            f"or raise width to {needed}"
         )
 
 
