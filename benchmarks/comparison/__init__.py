@@ -1,0 +1,1 @@
+"""Several variants of one recipe over several seeds, compared in pairs: file, runs, statistics, table."""

@@ -1,0 +1,143 @@
+"""The results of a comparison as Markdown: marks, paired differences, costs, measures of objectives, trials."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stillroom.report.numbers import duration, memory
+
+TITLES = {
+    "loss": "held-out loss",
+    "perplexity": "perplexity",
+    "teacher_kl": "KL to teacher",
+    "agreement": "agreement",
+    "rouge_l": "Rouge-L",
+}
+
+
+def table(content: Mapping[str, Any]) -> str:
+    """The page beside the JSON file; `content` is what that file holds."""
+    parts = [_head(content), _marks(content), _differences(content), _costs(content)]
+    parts += [_measures(content), _trials(content)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(content: Mapping[str, Any]) -> str:
+    where = content["environment"]
+    versions = content["versions"]
+    lines = [
+        f"# {content['name']}: {len(content['variants'])} variants, seeds {', '.join(map(str, content['seeds']))}",
+        " ".join(content["about"].split()),
+        f"`{content['command']}`",
+        f"{content['processor']}, {where['threads']} thread(s) a run, {where['precision']}, torch "
+        f"{versions.get('torch', '?')}, transformers {versions.get('transformers', '?')}. Losses in nats per response "
+        "token. Mean ± standard deviation over the seeds.",
+    ]
+    lines += [f"**{sentence}**" for sentence in content["cautions"]]
+    lines += [f"**FAILED: {name}:** {reason}" for name, reason in content["failed"].items()]
+    return "\n\n".join(lines)
+
+
+def _marks(content: Mapping[str, Any]) -> str:
+    keys = _metrics(content)
+    rows = [
+        [name, "—", *(_number(marks.get(key)) for key in keys)] for name, marks in content["marks"].items()
+    ]
+    for name, variant in content["variants"].items():
+        spreads = [_spread(variant["mean"].get(key), variant["deviation"].get(key)) for key in keys]
+        rows.append([name, f"{variant['learning_rate']:g}", *spreads])
+    return _rows(["", "learning rate", *(TITLES[key] for key in keys)], rows)
+
+
+def _differences(content: Mapping[str, Any]) -> str:
+    keys = [key for key in _metrics(content) if key != "perplexity"]
+    rows = [
+        [name, *(_difference(variant["difference"].get(key)) for key in keys)]
+        for name, variant in content["variants"].items()
+        if name != content["against"]
+    ]
+    if not rows:
+        return ""
+    return (
+        f"Minus {content['against']}, paired by seed: mean [95 % interval], seeds on which it is better:\n\n"
+        + _rows(["", *(TITLES[key] for key in keys)], rows)
+    )
+
+
+def _costs(content: Mapping[str, Any]) -> str:
+    rows = []
+    for name, variant in content["variants"].items():
+        mean, targets = variant["mean"], variant["to_target"]
+        cells = ["—"] * 4
+        if mean:
+            cells = [f"{mean['tokens']:,.0f}", f"{mean['seconds']:.4g}", f"{mean['tokens_per_second']:,.0f}"]
+            cells.append(memory(mean["peak_memory_bytes"]))
+        rows.append([name, *cells, _target(targets, "steps"), _target(targets, "seconds")])
+    title = f"Cost, and when a run first reaches the final held-out loss of {content['against']} with its seed:\n\n"
+    heads = [
+        "",
+        "trained tokens",
+        "seconds",
+        "tokens/s",
+        "peak memory",
+        "steps to target",
+        "seconds to target",
+    ]
+    return title + _rows(heads, rows)
+
+
+def _measures(content: Mapping[str, Any]) -> str:
+    variants = {name: v["measures"] for name, v in content["variants"].items() if v["measures"]}
+    keys = list(dict.fromkeys(key for measures in variants.values() for key in measures))
+    rows = [[f"`{key}`", *(_number(measures.get(key)) for measures in variants.values())] for key in keys]
+    if not rows:
+        return ""
+    return "What objectives measured at the end of training, mean of the seeds:\n\n" + _rows(
+        ["", *variants], rows
+    )
+
+
+def _trials(content: Mapping[str, Any]) -> str:
+    if not content["trials"]:
+        return ""
+    rates = list(dict.fromkeys(rate for losses in content["trials"].values() for rate in losses))
+    rows = [
+        [name, *(_number(losses.get(rate)) for rate in rates)] for name, losses in content["trials"].items()
+    ]
+    return "Held-out loss of the learning-rate trials (one seed):\n\n" + _rows(["", *rates], rows)
+
+
+def _metrics(content: Mapping[str, Any]) -> list[str]:
+    measured = [variant["mean"] for variant in content["variants"].values()]
+    return [key for key in TITLES if any(key in mean for mean in measured)]
+
+
+def _target(targets: Sequence[Mapping[str, Any]], key: str) -> str:
+    """Mean over the runs that got there; how many of all, where some did not."""
+    if not targets:
+        return "—"
+    got = [each[key] for each in targets if each[key] is not None]
+    if not got:
+        return "never reached"
+    mean = sum(got) / len(got)
+    text = f"{mean:.0f}" if key == "steps" else duration(mean)
+    return text if len(got) == len(targets) else f"{text} (reached by {len(got)} of {len(targets)})"
+
+
+def _difference(each: Mapping[str, Any] | None) -> str:
+    if each is None:
+        return "—"
+    bounds = "" if each["low"] is None else f" [{each['low']:+.2g}, {each['high']:+.2g}]"
+    return f"{each['mean']:+.2g}{bounds}, {each['wins']}/{each['n']}"
+
+
+def _spread(mean: float | None, deviation: float | None) -> str:
+    return _number(mean) if mean is None or deviation is None else f"{mean:.4g} ± {deviation:.2g}"
+
+
+def _number(value: float | None) -> str:
+    return "—" if value is None else f"{value:.4g}"
+
+
+def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "--:|" * (len(heads) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
