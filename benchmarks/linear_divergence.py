@@ -3,28 +3,23 @@
     python benchmarks/linear_divergence.py                       # the sizes below, into benchmarks/results/
     python benchmarks/linear_divergence.py --rows 512 --repeats 3 --output /tmp/try
 
-Time: all contenders in one process, repeats interleaved, the median after one warm-up. Memory: each in a new
-process; growth of the peak resident set (VmHWM, Linux) over one call, after a call that warms up compilers.
-Error: distance to float64 over its norm, for the loss and both gradients.
+Time (median) and memory are measured as `measure.py` says. Error: distance to float64 over its norm, for the loss
+and both gradients.
 """
 
 import argparse
-import ctypes
-import gc
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from measure import in_fresh_process, machine, peak_growth, times, versions
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -164,43 +159,21 @@ def step(contender: Contender, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
     return loss.detach(), inputs.hidden.grad, inputs.head.grad
 
 
-def measure_times(contenders: dict[str, Contender], inputs: Inputs, repeats: int) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for repeat in range(repeats + 1):
-        for name, contender in contenders.items():
-            start = time.perf_counter()
-            step(contender, inputs)
-            if repeat > 0:
-                times[name].append(time.perf_counter() - start)
-    return times
-
-
 def measure_memory(name: str, sizes: Sizes) -> int:
     """Bytes by which one step raises the peak of this process, gradients included."""
     contender, inputs = CONTENDERS[name](), Inputs.random(sizes)
-    step(contender, inputs)
-    inputs.hidden.grad = inputs.head.grad = None
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is resident now
-    before = resident_peak()
-    step(contender, inputs)
-    return resident_peak() - before
 
+    def forget() -> None:
+        inputs.hidden.grad = inputs.head.grad = None
 
-def resident_peak() -> int:
-    line = next(
-        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
-    )
-    return int(line.split()[1]) * 1024
+    return peak_growth(lambda: step(contender, inputs), forget)
 
 
 def memory_in_fresh_process(name: str, arguments: argparse.Namespace) -> int:
-    command = [sys.executable, __file__, "--memory-of", name, "--threads", str(arguments.threads)]
+    command = ["--memory-of", name, "--threads", str(arguments.threads)]
     for size, value in asdict(sizes_of(arguments)).items():
         command += ["--" + size.replace("_", "-"), str(value)]
-    result = subprocess.run(command, check=True, capture_output=True, text=True)
-    return int(result.stdout.split()[-1])
+    return in_fresh_process(__file__, command)
 
 
 def in_float64(divergence: str, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
@@ -249,16 +222,6 @@ def sizes_of(arguments: argparse.Namespace) -> Sizes:
     return Sizes(arguments.rows, arguments.vocab, arguments.student_width, arguments.teacher_width)
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("torch", "trl", "liger-kernel"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
 def run(arguments: argparse.Namespace) -> dict:
     sizes = sizes_of(arguments)
     inputs, rows = Inputs.random(sizes), {}
@@ -266,33 +229,26 @@ def run(arguments: argparse.Namespace) -> dict:
     groups = [FORWARD_KL] if arguments.forward_kl_only else [FORWARD_KL, CATALOG]
     for makers in groups:
         working = available(makers, sizes)
-        times = measure_times(working, inputs, arguments.repeats)
+        steps = {name: partial(step, contender, inputs) for name, contender in working.items()}
+        seconds = times(steps, arguments.repeats)
         for name, contender in working.items():
             divergence = name.split(": ")[1] if makers is CATALOG else "forward_kl"
             if divergence != truth_of:
                 truth_of, truth = divergence, in_float64(divergence, inputs)
             rows[name] = {
                 "divergence": divergence,
-                "seconds": statistics.median(times[name]),
-                "seconds_all": times[name],
+                "seconds": statistics.median(seconds[name]),
+                "seconds_all": seconds[name],
                 "peak_growth_bytes": memory_in_fresh_process(name, arguments),
                 "relative_error": dict(
                     zip(("loss", "hidden", "head"), errors(contender, inputs, truth), strict=True)
                 ),
             }
             print(table_row(name, rows[name]))
-    processor = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.processor(),
-    )
     return {
         "command": " ".join(["python", *sys.argv]),
-        "device": f"CPU ({processor}), {torch.get_num_threads()} threads",
-        "versions": versions(),
+        "device": machine(),
+        "versions": versions("torch", "trl", "liger-kernel"),
         "sizes": asdict(sizes) | {"dtype": "float32"},
         "results": rows,
     }

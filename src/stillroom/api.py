@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stillroom.core.progress import Display
 from stillroom.core.record import REPORT, RunSummary
 from stillroom.recipe.load import load_recipe
 from stillroom.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from stillroom.recipe.cache import Cached
 
 
 def distill(
@@ -48,6 +51,29 @@ def distill(
     }
     recipe = load_recipe(values=values)
     return run(recipe, resume=resume, overwrite=overwrite, display=display)
+
+
+def inspect(target: str | Path, **settings: Any) -> Path:
+    """Look inside the run in a folder, or a recipe before it is run: interference, features, landscape.
+
+    Settings are those of `stillroom.recipe.inspect.inspect`: `only`, `batches`, `samples`, `points`, `directions`,
+    `against`, `reach`, `seed`, `output`, `display`. Returns the path of inspection.json, which the report shows;
+    `stillroom.core.inspection.read_inspection` reads it.
+    """
+    from stillroom.recipe.inspect import inspect as look
+
+    return look(Path(target), **settings)
+
+
+def cache(recipe: Recipe, folder: str | None = None, **settings: Any) -> "Cached":
+    """Keep on disk what the objectives of a recipe read of its teacher, in `folder` (default: `teacher.cache`).
+
+    Settings are those of `stillroom.recipe.cache.write_cache`: `precision`, `shard_bytes`, `batch_size`, `repair`,
+    `display`. The same recipe with `teacher: {use: cached, cache: folder}` then trains without the teacher's weights.
+    """
+    from stillroom.recipe.cache import write_cache
+
+    return write_cache(recipe, folder, **settings)
 
 
 def run(

@@ -192,7 +192,8 @@ RECIPES = [
     ),
     Case("45 best without evaluation", ("eval",), words=("--set", "training.load_best_model_at_end=true")),
     Case("45 absent tracker", ("report_to", "nowhere"), words=("--set", "training.report_to=[nowhere]")),
-    Case("45 reserved teacher", ("cached",), words=("--set", "teacher.use=cached")),
+    Case("45 reserved teacher", ("served",), words=("--set", "teacher.use=served")),
+    Case("45 a cache without a folder", ("cached",), words=("--set", "teacher.use=cached")),
 ]
 
 

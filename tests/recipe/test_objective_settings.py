@@ -15,6 +15,7 @@ def test_defaults_are_written_out_and_given_values_converted():
     assert check_settings("logits.forward_kl", {"temperature": "2e0"}) == {
         "temperature": 2.0,
         "scale_by_temperature_squared": True,
+        "top_k": None,
     }
 
 

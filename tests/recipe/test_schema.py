@@ -35,7 +35,7 @@ def test_a_bare_name_is_an_objective_and_settings_lie_beside_its_weight():
     first, second = got.objectives
     assert (first.use, first.weight, first.settings) == ("hard.cross_entropy", 1.0, {})
     assert second.weight == 0.5
-    assert second.settings == {"temperature": 2, "scale_by_temperature_squared": True}
+    assert second.settings == {"temperature": 2, "scale_by_temperature_squared": True, "top_k": None}
     assert ObjectiveChoice(use="logits.renyi", alpha=0.3).settings["alpha"] == 0.3
 
 
@@ -107,7 +107,8 @@ def test_the_resolved_recipe_reads_back_as_itself(changes):
         ({"objectives": [{"weight": 1}]}, ("objectives", 0, "use")),
         ({"data": {"train": "x", "max_length": 7}}, ("data", "max_length")),
         ({"data": {"train": ""}}, ("data", "train")),
-        ({"teacher": {"model": "x", "use": "cached"}}, ("teacher", "use")),
+        ({"teacher": {"model": "x", "use": "cached"}}, ("teacher", "cache")),
+        ({"teacher": {"model": "x", "use": "served"}}, ("teacher", "use")),
         ({"teacher": {"model": "x", "use": ["live"]}}, ("teacher", "use")),
         ({"tokens": {"use": "student"}}, ("tokens", "use")),
         ({"student": {"model": "x", "lora": {"r": 0}}}, ("student", "lora", "r")),

@@ -38,6 +38,7 @@ def make_trainer(
     )
     one_cycle = bool(settings.pop("one_cycle", False))
     evaluate: Any = settings.pop("evaluate_student", None)
+    optimizer: Any = settings.pop("optimizer", None)
     arguments = {
         "output_dir": str(folder),
         "max_steps": 3,
@@ -62,6 +63,7 @@ def make_trainer(
         data_collator=Collator(padding_id=0),
         evaluate_student=evaluate,
         one_cycle=one_cycle,
+        optimizer=optimizer,
     )
 
 

@@ -1,4 +1,4 @@
-"""The verbs: quickstart, distill, check, evaluate, report, list.
+"""The verbs: quickstart, distill, check, cache, evaluate, inspect, report, list.
 
 Exit codes: 0 done, 1 failed while running, 2 bad input (one sentence, no traceback), 130 stopped by the user.
 Nothing heavy is imported until a verb needs it.
@@ -142,6 +142,53 @@ def check(
 
 
 @app.command()
+def cache(
+    recipe: RecipeFile = None,
+    set_: Sets = None,
+    output: Annotated[
+        str | None, typer.Option("--output", help="Folder of the cache (default: teacher.cache).")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Compute damaged or missing shards anew.")] = False,
+    precision: Annotated[
+        str, typer.Option("--precision", help="Stored as: auto, float32, bfloat16 or float16.")
+    ] = "auto",
+    shard_mb: Annotated[int, typer.Option("--shard-mb", min=1, help="Size of a shard in MB.")] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Samples the teacher reads at once.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep on disk what the objectives of a recipe read of its teacher. A stopped cache goes on where it stopped."""
+    from stillroom.recipe.load import load_recipe
+
+    settled = load_recipe(recipe, [*(set_ or ()), "teacher.use=live"])
+
+    from dataclasses import asdict
+
+    from stillroom.cli.display import display
+    from stillroom.recipe.cache import write_cache
+
+    written = write_cache(
+        settled,
+        output,
+        precision=precision,
+        shard_bytes=shard_mb * 10**6,
+        batch_size=batch_size,
+        repair=repair,
+        display=display(quiet or as_json),
+    )
+    if as_json:
+        print(json.dumps(asdict(written), indent=2))
+        return
+    print(
+        f"{written.samples:,} samples, {written.tokens:,} tokens, {written.bytes / 1e6:,.1f} MB "
+        f"({written.bytes_per_token:,.0f} bytes a token), {written.computed:,} samples computed now"
+    )
+    print(f"train from it: --set teacher.use=cached --set teacher.cache={written.folder}")
+
+
+@app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run folder, a model folder or a Hub name.")],
     data: Annotated[str, typer.Option("--data", help="Held-out text: JSONL, JSON, Parquet or a Hub name.")],
@@ -194,6 +241,56 @@ def report(
 
     page = write_report(runs, output or runs[0] / REPORT)
     _show_runs(runs, as_json, page)
+
+
+@app.command()
+def inspect(
+    target: Annotated[Path, typer.Argument(help="A run folder, or a recipe that has not been run.")],
+    only: Annotated[
+        str | None, typer.Option("--only", help="Some of interference,features,landscape (commas between).")
+    ] = None,
+    batches: Annotated[int, typer.Option("--batches", min=1, help="Training batches for gradients.")] = 16,
+    samples: Annotated[int, typer.Option("--samples", min=2, help="Samples for features and losses.")] = 256,
+    points: Annotated[int, typer.Option("--points", help="Points along a line of the landscape, odd.")] = 51,
+    directions: Annotated[int, typer.Option("--directions", min=1, help="Random lines.")] = 3,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Run whose final held-out loss is to be reached.")
+    ] = None,
+    reach: Annotated[
+        float | None, typer.Option("--reach", help="Held-out loss to be reached, instead of --against.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File to write (default: inspection.json in the run).")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look inside a training: gradients against each other, features, the loss around the student."""
+    from stillroom.api import inspect as look
+    from stillroom.cli.display import display
+
+    path = look(
+        target,
+        only=[each.strip() for each in only.split(",")] if only else (),
+        batches=batches,
+        samples=samples,
+        points=points,
+        directions=directions,
+        against=against,
+        reach=reach,
+        output=output,
+        display=display(quiet or as_json),
+    )
+    if as_json:
+        print(path.read_text(encoding="utf-8"))
+        return
+    from rich.console import Console
+
+    from stillroom.report.inspection_terminal import inspection_tables
+
+    for part in inspection_tables(path):
+        Console().print(part)
+    print(f"inspection  {path}")
 
 
 @app.command("list")

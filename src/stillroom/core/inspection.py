@@ -4,15 +4,14 @@ Every part is absent (None) until it was asked for. A number is None where it co
 batches, a loss that is not finite.
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from stillroom.core.errors import BadInput
-from stillroom.core.record import INSPECTION, write_text_atomically
+from stillroom.core.record import write_text_atomically
 
 
 @dataclass
@@ -162,11 +161,13 @@ class Inspection:
     notes: list[str] = field(default_factory=list)
 
 
-_FORMAT: TypeAdapter[Inspection] = TypeAdapter(Inspection)
+@cache
+def _format() -> TypeAdapter[Inspection]:
+    return TypeAdapter(Inspection)
 
 
 def write_inspection(path: Path, inspection: Inspection) -> None:
-    text = _FORMAT.dump_json(inspection, indent=1).decode()
+    text = _format().dump_json(inspection, indent=1).decode()
     write_text_atomically(path, text + "\n")
 
 
@@ -175,7 +176,7 @@ def read_inspection(path: Path) -> Inspection | None:
     if not path.exists():
         return None
     try:
-        return _FORMAT.validate_json(path.read_bytes())
+        return _format().validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the whole"

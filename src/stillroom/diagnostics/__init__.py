@@ -1,1 +1,1 @@
-"""What happens inside training: gradients against each other, features before and after projection, the loss around a student; it measures and never trains."""
+"""What happens inside training: gradients, features, the loss around a student; it never trains."""

@@ -13,6 +13,7 @@ from stillroom.recipe.schema import Recipe
 from stillroom.taps.prepare import prepare as prepare_taps
 from stillroom.taps.shape import model_shape
 from stillroom.teachers.live import LiveTeacher, scan_weights
+from stillroom.teachers.teacher import Teacher
 from stillroom.training.pair import Pair
 
 if TYPE_CHECKING:
@@ -25,10 +26,15 @@ class Built:
 
     recipe: Recipe
     student: "PreTrainedModel"
-    teacher: LiveTeacher | None
+    teacher: Teacher | None
     pair: Pair
     described: dict[str, dict[str, Any]]
     """Facts about the weights of "student" and "teacher"."""
+
+    @property
+    def live(self) -> LiveTeacher | None:
+        """The teacher, where its weights are in memory."""
+        return self.teacher if isinstance(self.teacher, LiveTeacher) else None
 
     def listed(self) -> list[dict[str, Any]]:
         """The objectives as run.json lists them."""
@@ -61,8 +67,11 @@ class Built:
 def build(prepared: Prepared, advance: Advance) -> Built:
     """Load and check the weights, and set the objectives up on them. Raises `BadInput`."""
     recipe, described = prepared.recipe, {}
-    teacher = None
-    if recipe.teacher is not None:
+    teacher: Teacher | None = None
+    if prepared.cached is not None:
+        teacher = prepared.cached
+        described["teacher"] = _describe_cached(prepared)
+    elif recipe.teacher is not None:
         weights = load_teacher(recipe.teacher)
         teacher = LiveTeacher(weights, vocab_size=prepared.vocab_size, vocabulary=prepared.vocabulary)
         described["teacher"] = describe(weights, recipe.teacher.model, prepared.vocabulary)
@@ -75,7 +84,23 @@ def build(prepared: Prepared, advance: Advance) -> Built:
     return Built(recipe, student, teacher, pair, described)
 
 
-def _pair(prepared: Prepared, student: "PreTrainedModel", teacher: LiveTeacher | None) -> Pair:
+def _describe_cached(prepared: Prepared) -> dict[str, Any]:
+    """What run.json says of a teacher whose weights were not loaded."""
+    assert prepared.cached is not None
+    assert prepared.recipe.teacher is not None
+    manifest = prepared.cached.store.manifest
+    return {
+        "source": prepared.recipe.teacher.model,
+        "model_type": prepared.cached.shape.model_type,
+        "parameters": prepared.sizes["teacher"],
+        "files_sha256": manifest.identity["teacher.weights"],
+        "vocabulary": prepared.vocabulary,
+        "cache": str(prepared.cached.store.folder),
+        "cache_precision": manifest.precision,
+    }
+
+
+def _pair(prepared: Prepared, student: "PreTrainedModel", teacher: Teacher | None) -> Pair:
     recipe = prepared.recipe
     objectives = make_objectives(recipe)
     weights = dict(zip(objectives, (each.weight for each in recipe.objectives), strict=True))
@@ -85,7 +110,8 @@ def _pair(prepared: Prepared, student: "PreTrainedModel", teacher: LiveTeacher |
     pair = Pair(student, objectives, weights, shape, teacher and teacher.shape)
     prepare_taps(student, pair.student_requests)
     if teacher is not None:
-        teacher.check_distinct(student)
+        if isinstance(teacher, LiveTeacher):
+            teacher.check_distinct(student)
         teacher.prepare(pair.teacher_requests)
     return pair
 

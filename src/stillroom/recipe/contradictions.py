@@ -44,6 +44,11 @@ def _objectives(recipe: "Recipe") -> Iterator[Problem]:
                 ("teacher",),
                 f"missing, and {names} compares with one; add teacher: {{model: ...}} (--teacher)",
             )
+    elif recipe.teacher.use == "cached" and recipe.teacher.cache is None:
+        yield Problem(
+            ("teacher", "cache"),
+            "missing, and teacher.use: cached reads one; give the folder that `stillroom cache` wrote",
+        )
 
 
 def _data(recipe: "Recipe") -> Iterator[Problem]:
@@ -63,6 +68,12 @@ def _evaluation(recipe: "Recipe") -> Iterator[Problem]:
     if without and recipe.teacher is None:
         yield Problem(
             place, f"{' and '.join(without)} compare with a teacher, and there is none; leave them out"
+        )
+    if without and recipe.teacher is not None and recipe.teacher.use == "cached":
+        yield Problem(
+            place,
+            f"{' and '.join(without)} ask the teacher about held-out text, which its cache does not hold; leave them "
+            "out, or use teacher.use: live",
         )
     if "rouge_l" in metrics and recipe.evaluation.prompts == 0:
         yield Problem(

@@ -19,6 +19,8 @@ def find_problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _model(("student", "model"), recipe.student.model)
     if recipe.teacher is not None:
         yield from _model(("teacher", "model"), recipe.teacher.model)
+        if recipe.teacher.use == "cached" and recipe.teacher.cache is not None:
+            yield from _cache(("teacher", "cache"), os.path.abspath(recipe.teacher.cache))
     yield from _data(("data", "train"), recipe.data.train)
     if recipe.data.eval is not None:
         yield from _data(("data", "eval"), recipe.data.eval)
@@ -34,6 +36,12 @@ def _model(path: Path, source: str) -> Iterator[Problem]:
         yield Problem(path, f"{folder} is a file; give the folder that holds the model")
     elif _is_path(source):
         yield Problem(path, f"there is no folder {folder}; give one that exists, or a name on the hub")
+
+
+def _cache(path: Path, folder: str) -> Iterator[Problem]:
+    if not os.path.isfile(os.path.join(folder, "manifest.json")):
+        sentence = f"{folder} holds no cache (no manifest.json); write one with `stillroom cache`"
+        yield Problem(path, sentence)
 
 
 def _data(path: Path, source: str) -> Iterator[Problem]:

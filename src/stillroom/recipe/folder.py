@@ -7,6 +7,7 @@ from pathlib import Path
 from stillroom.core.errors import BadInput
 from stillroom.core.record import (
     ADAPTER,
+    INSPECTION,
     METRICS,
     OBJECTIVE,
     RECIPE,
@@ -115,7 +116,7 @@ def clear(recipe: Recipe) -> None:
     if not is_main_process():
         return
     run = Path(recipe.output)
-    ours = {STUDENT, ADAPTER, "data", METRICS, SAMPLES, SUMMARY, RECIPE, REPORT, OBJECTIVE}
+    ours = {STUDENT, ADAPTER, "data", METRICS, SAMPLES, SUMMARY, RECIPE, REPORT, OBJECTIVE, INSPECTION}
     if PYTHON_DOCS in (recipe.data.train, recipe.data.eval):
         ours.remove("data")
     unfinished = [*run.glob(".partial-checkpoint-*"), *run.glob(".random-*.safetensors")]

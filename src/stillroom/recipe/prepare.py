@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from stillroom.core.errors import BadInput
 from stillroom.core.objective import Objective
 from stillroom.core.progress import Display, Silent
+from stillroom.core.shape import ModelShape
+from stillroom.core.signals import Request
 from stillroom.recipe.models import check_causal, empty_model, load_config, load_tokenizer
 from stillroom.recipe.schema import PYTHON_DOCS, Recipe
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from stillroom.data.columns import Sample, Samples
     from stillroom.data.dataset import EncodedDataset
     from stillroom.data.prompts import PromptItem
+    from stillroom.teachers.cached import CachedTeacher
 
 
 @dataclass
@@ -40,6 +43,12 @@ class Prepared:
     """What run.json says of the text."""
     notes: list[str] = field(default_factory=list)
     """Sentences a person should see."""
+    teacher_config: "PreTrainedConfig | None" = None
+    teacher_shape: ModelShape | None = None
+    teacher_requests: tuple[Request, ...] = ()
+    """What the objectives read of the teacher."""
+    cached: "CachedTeacher | None" = None
+    """The teacher, where it answers from a cache."""
 
 
 def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
@@ -69,10 +78,14 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
                 f"tokenizer; both are trimmed to the {vocab_size} that it defines."
             )
         advance(1, 3, "objectives")
-        sizes = _try_objectives(recipe, configs, vocab_size, vocabulary)
+        sizes, shapes, requests = _try_objectives(recipe, configs, vocab_size, vocabulary)
         advance(2, 3, "text")
         prepared = _encode(recipe, tokenizer, vocab_size, vocabulary, sizes, notes)
+        prepared.teacher_config, prepared.teacher_shape = configs.get("teacher"), shapes.get("teacher")
+        prepared.teacher_requests = requests
         advance(3, 3, f"{prepared.data['train']['response_tokens']:,} response tokens to train on")
+    if recipe.teacher is not None and recipe.teacher.use == "cached":
+        _open_cache(prepared, display)
     return prepared
 
 
@@ -110,21 +123,45 @@ def _check_templates(tokenizers: "Mapping[str, PreTrainedTokenizerBase]") -> Non
     check_same_chat_template(tokenizers["student"], tokenizers["teacher"])
 
 
+def _open_cache(prepared: Prepared, display: Display) -> None:
+    from stillroom.recipe.cached import notes_on, open_cache
+
+    assert prepared.teacher_config is not None
+    assert prepared.teacher_shape is not None
+    with display.task("Verifying the cache of the teacher") as advance:
+        prepared.cached = open_cache(
+            prepared.recipe,
+            prepared.teacher_config,
+            prepared.teacher_shape,
+            prepared.teacher_requests,
+            prepared.train,
+            advance,
+        )
+    assert prepared.recipe.teacher is not None
+    prepared.notes += notes_on(prepared.cached, prepared.recipe.teacher.model)
+
+
 def _try_objectives(
     recipe: Recipe, configs: "dict[str, PreTrainedConfig]", vocab_size: int, vocabulary: str
-) -> dict[str, int]:
-    """Set the objectives up on the shapes alone, so that a bad pair is refused now and not after the weights."""
+) -> tuple[dict[str, int], dict[str, ModelShape], tuple[Request, ...]]:
+    """Set the objectives up on the shapes alone, so that a bad pair is refused now and not after the weights.
+
+    Parameters and shape of each model, and what the objectives read of the teacher.
+    """
     from stillroom.taps.shape import model_shape
 
     models = {role: empty_model(config) for role, config in configs.items()}
     shapes = {role: model_shape(model, vocab_size, vocabulary) for role, model in models.items()}
+    requests: dict[Request, None] = {}
     for objective in make_objectives(recipe).values():
         reads = objective.setup(shapes["student"], shapes.get("teacher", shapes["student"]))
         if reads.teacher and recipe.teacher is None:
             raise BadInput(
                 f"{type(objective).__name__} reads signals of a teacher; name one under teacher.model"
             )
-    return {role: sum(each.numel() for each in model.parameters()) for role, model in models.items()}
+        requests |= dict.fromkeys(reads.teacher)
+    sizes = {role: sum(each.numel() for each in model.parameters()) for role, model in models.items()}
+    return sizes, shapes, tuple(requests)
 
 
 def _encode(

@@ -124,6 +124,7 @@ class _Run:
         with self.display.task("Loading the models") as advance:
             built = build(self.prepared, advance)
         self.student, self.teacher, self.pair = built.student, built.teacher, built.pair
+        self.live = built.live
         self.summary.models = built.described
         self.summary.objectives = built.listed()
         self.summary.notes += built.notes()
@@ -134,9 +135,9 @@ class _Run:
         device = self.arguments.device
         self.student.to(device)
         if self.teacher is not None:
-            self.teacher.model.to(device)
+            self.teacher.to(device)
         self.collator = collator(self.prepared)
-        self.examiner = Examiner(self.prepared, self.collator, self.teacher, self.display)
+        self.examiner = Examiner(self.prepared, self.collator, self.live, self.display)
         self.summary.notes += self.examiner.trimmed_mass(self.student)
         if self.recipe.evaluation.baselines:
             self.summary.teacher = self.examiner.teacher_marks()
@@ -230,7 +231,8 @@ class _Run:
         for weights in target.glob("*.safetensors"):
             weights.chmod(0o644)  # they are written through a private temporary file
         self.prepared.tokenizer.save_pretrained(target)
-        trained = {name: each.detach().cpu() for name, each in self.pair.parts.state_dict().items()}
+        # copies: parts may be shared within an objective, and a file holds each by itself
+        trained = {name: each.detach().cpu().clone() for name, each in self.pair.parts.state_dict().items()}
         if trained:
             save_file(trained, self.run / OBJECTIVE)
 
@@ -264,7 +266,8 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
         )
     except (ValueError, ImportError) as error:
         raise BadInput(f"training: {' '.join(str(error).split())}") from error
-    optimizers.check(optimizer or str(arguments.optim.value), arguments)
+    if optimizer is not None:
+        optimizers.check(optimizer, arguments)
     _check_best_metric(arguments, measured)
     absent = sorted(set(arguments.report_to) - {*get_available_reporting_integrations(), "flyte", "none"})
     if absent:

@@ -20,7 +20,7 @@ PYTHON_DOCS = "python-docs"
 METRICS = ("loss", "perplexity", "agreement", "teacher_kl", "rouge_l")
 
 _LATER = {
-    "teacher": ("cached", "ensemble", "served"),
+    "teacher": ("ensemble", "served"),
     "tokens": ("student", "mixed", "speculative", "teacher"),
 }
 
@@ -31,10 +31,11 @@ def _not_boolean(value: Any) -> Any:
     return value
 
 
-def _known_use(section: str, known: str) -> Any:
+def _known_use(section: str, *known: str) -> Any:
     def check(value: Any) -> Any:
         if value in _LATER[section]:
-            sentence = f"{value!r} is a name reserved for a later version; this one knows {known!r}"
+            names = " and ".join(map(repr, known))
+            sentence = f"{value!r} is a name reserved for a later version; this one knows {names}"
             raise wrong(sentence)
         return value
 
@@ -94,12 +95,15 @@ class Student(Section):
 class Teacher(Section):
     """The model that is learned from."""
 
-    use: Annotated[Literal["live"], _known_use("teacher", "live")] = "live"
-    """`live`: the teacher runs beside the student."""
+    use: Annotated[Literal["live", "cached"], _known_use("teacher", "live", "cached")] = "live"
+    """`live`: the teacher runs beside the student. `cached`: its answers are read from `cache`, and its weights are
+    not loaded."""
     model: Source
     """Model and tokenizer: a local folder or a name on the hub."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the weights; `auto` keeps that of the files."""
+    cache: Source | None = None
+    """The folder that `stillroom cache` writes and `use: cached` reads."""
 
 
 class Data(Section):
@@ -229,7 +233,8 @@ class Recipe(Section):
         return self
 
     def _can_measure(self, metric: str) -> bool:
-        if self.data.eval is None or (metric in contradictions.NEEDS_TEACHER and self.teacher is None):
+        has_model = self.teacher is not None and self.teacher.use == "live"
+        if self.data.eval is None or (metric in contradictions.NEEDS_TEACHER and not has_model):
             return False
         return metric != "rouge_l" or self.evaluation.prompts > 0
 

@@ -89,21 +89,30 @@ def _names(runs: Sequence[Run], split: str) -> list[str]:
     return sorted(found, key=lambda name: (rank[_group(split, name)], known.get(name, len(known)), name))
 
 
-_GROUPS = ("Held-out set", "Training loss", "Optimization", "More from training")
+_GROUPS = ("Held-out set", "Training loss", "Optimization", "Parts of the objectives", "More from training")
 
 
 def _group(split: str, name: str) -> str:
     if split == "eval":
         return _GROUPS[0]
     first = name.split("/")[0]
-    return {"loss": _GROUPS[1], "grad_norm": _GROUPS[2], "learning_rate": _GROUPS[2]}.get(first, _GROUPS[3])
+    return {
+        "loss": _GROUPS[1],
+        "grad_norm": _GROUPS[2],
+        "learning_rate": _GROUPS[2],
+        "measure": _GROUPS[3],
+    }.get(first, _GROUPS[4])
 
 
 def _title(name: str) -> str:
     if name in _TITLES:
         return _TITLES[name]
     first, _, rest = name.partition("/")
-    named = {"loss": rest, "grad_norm": f"Gradient norm/{rest}"}.get(first, name) if rest else name
+    named = (
+        {"loss": rest, "grad_norm": f"Gradient norm/{rest}", "measure": rest}.get(first, name)
+        if rest
+        else name
+    )
     return shorten(named, 80).replace("/", " · ")
 
 

@@ -24,6 +24,11 @@ def fixed(value: float, decimals: int = 3) -> str:
     return with_minus(f"{value:,.{decimals}f}")
 
 
+def cosine(value: float) -> str:
+    """Two decimals, whatever its size: a cosine of 0.0008 is zero to a reader."""
+    return with_minus(f"{value + 0.0:.2f}".replace("-0.00", "0.00"))
+
+
 def with_minus(text: str) -> str:
     """The sign as wide as a plus, for the hyphen that Python prints."""
     return text.replace("-", _MINUS)

@@ -10,6 +10,7 @@ from stillroom.report.answers import answers_section
 from stillroom.report.cautions import cautions, notes
 from stillroom.report.curves import curves
 from stillroom.report.headline import headline, model_name
+from stillroom.report.inspection import inspection_section
 from stillroom.report.markup import Markup, clean, element, join, label, shorten
 from stillroom.report.read import Run, read_runs
 from stillroom.report.results import COLUMNS, Cell, Row, gap_closed, held_out_loss, result_rows
@@ -54,11 +55,13 @@ def page(runs: Sequence[Run], title: str | None = None) -> str:
         element("h1", title),
         element("p", element("strong", first), " ", " ".join(rest), class_="lead"),
     )
+    inside = inspection_section(runs)
     main = element(
         "main",
         top,
         _section("Results", _results(rows), _gap(rows), _list(cautions(runs))),
         _section("Curves", curves(runs)),
+        _section("Inside the training", *inside) if inside else "",
         _section("Answers", answers_section(runs)),
         _section("Notes", _notes(runs)),
         _section("Settings", objectives_table(runs), settings_section(runs)),

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.core.errors import BadInput
-from stillroom.core.record import METRICS, RECIPE, SAMPLES, RunSummary, read_jsonl, read_summary
+from stillroom.core.inspection import Inspection, read_inspection
+from stillroom.core.record import INSPECTION, METRICS, RECIPE, SAMPLES, RunSummary, read_jsonl, read_summary
 
 _UNFINISHED = {
     "running": "the run has not ended",
@@ -30,6 +31,7 @@ class Run:
     metrics: Sequence[Mapping[str, Any]] = ()
     samples: Sequence[Mapping[str, Any]] = ()
     recipe: str | None = None
+    inspection: Inspection | None = None
     problems: list[str] = field(default_factory=list)
     """Sentences about files that are absent or damaged."""
 
@@ -60,7 +62,8 @@ def _read(folder: Path, name: str, summary: RunSummary) -> Run:
     metrics = _rows(folder / METRICS, "there are no curves", problems)
     samples = _rows(folder / SAMPLES, "there are no answers to show", problems)
     recipe = _text(folder / RECIPE)
-    return Run(folder, name, summary, metrics, samples, recipe, problems)
+    inspection = _inspection(folder / INSPECTION, problems)
+    return Run(folder, name, summary, metrics, samples, recipe, inspection, problems)
 
 
 def _rows(path: Path, consequence: str, problems: list[str]) -> list[dict[str, Any]]:
@@ -73,6 +76,14 @@ def _rows(path: Path, consequence: str, problems: list[str]) -> list[dict[str, A
         state = "empty" if path.exists() else "absent"
         problems.append(f"{path.name} is {state}, so {consequence}.")
     return rows
+
+
+def _inspection(path: Path, problems: list[str]) -> Inspection | None:
+    try:
+        return read_inspection(path)
+    except (BadInput, OSError) as error:
+        problems.append(str(error))
+        return None
 
 
 def _text(path: Path) -> str | None:

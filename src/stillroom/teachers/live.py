@@ -35,6 +35,10 @@ class LiveTeacher:
         """Check once, before training, that the model can answer `requests`: see `stillroom.taps.prepare`."""
         prepare(self.model, requests)
 
+    def to(self, device: torch.device) -> None:
+        """Move the weights, and with them the answers."""
+        self.model.to(device)
+
     def answer(self, batch: Batch, requests: Collection[Request]) -> Signals:
         """What the teacher says about its side of the batch, without gradient."""
         self._check_at_rest()

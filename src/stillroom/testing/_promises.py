@@ -7,17 +7,18 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 import torch
 from torch import Tensor
 
-from stillroom.core.batch import Batch, Side
+from stillroom.core.batch import Batch
 from stillroom.core.loss import Loss
 from stillroom.core.objective import Objective
 from stillroom.core.shape import ModelShape
-from stillroom.core.signals import Embedding, Head, Reads, Request, Signals
+from stillroom.core.signals import Reads, Signals
 from stillroom.testing._signals import (
     Answers,
     Change,
     changed,
     random_answer,
     random_batch,
+    row_of,
     spoil,
     tensors,
     unscored,
@@ -81,11 +82,12 @@ class Trial:
 
     def row(self, row: int) -> "Trial":
         """The same trial with one sample."""
-
-        def take(request: Request, tensor: Tensor, side: Side) -> Tensor:
-            return tensor if isinstance(request, Head | Embedding) else tensor[row : row + 1]
-
-        return replace(self.changed(take), batch=self.batch.rows(torch.tensor([row])))
+        return replace(
+            self,
+            batch=self.batch.rows(torch.tensor([row])),
+            student={key: row_of(key, each, row) for key, each in self.student.items()},
+            teacher={key: row_of(key, each, row) for key, each in self.teacher.items()},
+        )
 
     def gradients(self) -> tuple[list[Tensor], list[Tensor]]:
         """Of the sum of all terms: for the student with what the objective trains, and for the teacher."""

@@ -112,6 +112,20 @@ def changed(request: Request, answer: Any, side: Side, change: Change) -> Any:
             return change(request, answer, side)
 
 
+def row_of(request: Request, answer: Any, row: int) -> Any:
+    """The answer about one sample; what belongs to no sample stays whole."""
+    one = slice(row, row + 1)
+    match answer:
+        case HeadWeights():
+            return answer
+        case QueryKeys():
+            return replace(answer, query=answer.query[one], key=answer.key[one])
+        case TopTokenProbs():
+            return TopTokenProbs(answer.ids[one], answer.log_probs[one], answer.log_tail[one])
+        case _:
+            return answer if isinstance(request, Embedding) else answer[one]
+
+
 def spoil(request: Request, tensor: Tensor, side: Side) -> Tensor:
     """Overwrite what must not matter: all but scored positions of the output, padding elsewhere."""
     match request:

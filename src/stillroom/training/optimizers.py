@@ -194,7 +194,7 @@ def _options(name: str, arguments: "TrainingArguments") -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or key not in known:
             raise BadInput(
-                f"training.optim_args: {name} takes {', '.join(known)}, written as \"key=value,key=value\"; "
+                f'training.optim_args: {name} takes {", ".join(known)}, written as "key=value,key=value"; '
                 f"got {pair!r}"
             )
         try:

@@ -18,10 +18,11 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.data.data_collator import DataCollator
+from transformers.training_args import OptimizerNames
 
 from stillroom.core.batch import Batch
 from stillroom.core.signals import Signals
-from stillroom.teachers.live import LiveTeacher
+from stillroom.teachers.teacher import Teacher
 from stillroom.training import checkpoint as checkpoints
 from stillroom.training import optimizers
 from stillroom.training.guard import NonFiniteLoss, StepWatch
@@ -46,7 +47,7 @@ class DistillationTrainer(Trainer):
         pair: Pair,
         *,
         args: TrainingArguments,
-        teacher: LiveTeacher | None,
+        teacher: Teacher | None,
         train_dataset: Any,
         data_collator: DataCollator,
         evaluate_student: Callable[[], dict[str, float]] | None = None,
@@ -68,7 +69,7 @@ class DistillationTrainer(Trainer):
         self.teacher = teacher
         self.evaluate_student = evaluate_student
         self.one_cycle = one_cycle
-        self.optimizer_name = optimizer or str(args.optim)
+        self.optimizer_name = optimizer or OptimizerNames(args.optim).value
         self.loss_is_scaled_for_ga = True  # compute_loss divides by the count of the whole step
         self.trained_tokens = 0
         self.train_seconds = 0.0
@@ -81,7 +82,7 @@ class DistillationTrainer(Trainer):
         self._order: EpochOrder | None = None
         self.add_callback(_BeforeUpdate(self))
         if teacher is not None:
-            teacher.model.to(self.args.device)
+            teacher.to(self.args.device)
 
     # --- the loss -------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ every granularity is a mean of P and no averaged S x S map is ever needed.
 """
 
 import importlib.util
+import os
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -58,7 +60,12 @@ def received_attention(
 
 
 def _check_tensors(query: Tensor, key: Tensor, weights: Tensor, key_mask: Tensor | None) -> None:
-    if query.dim() != 4 or key.dim() != 4 or query.shape[0] != key.shape[0] or query.shape[2:] != key.shape[2:]:
+    if (
+        query.dim() != 4
+        or key.dim() != 4
+        or query.shape[0] != key.shape[0]
+        or query.shape[2:] != key.shape[2:]
+    ):
         raise BadInput(
             "expected query [B,H,S,d] and key [B,G,S,d] with the same B, S and d, got "
             f"{list(query.shape)} and {list(key.shape)}; transpose heads before positions."
@@ -82,26 +89,41 @@ def _check_tensors(query: Tensor, key: Tensor, weights: Tensor, key_mask: Tensor
 
 def _checked_rule(scaling: float, window: int | None, is_causal: bool, softcap: float | None) -> Rule:
     if window is not None and window < 1:
-        raise BadInput(f"expected a window of at least 1 (a query sees itself), got {window}; None means no window.")
+        raise BadInput(
+            f"expected a window of at least 1 (a query sees itself), got {window}; None means no window."
+        )
     if window is not None and not is_causal:
-        raise BadInput(f"expected is_causal with a window, got is_causal=False and window={window}; drop the window.")
+        raise BadInput(
+            f"expected is_causal with a window, got is_causal=False and window={window}; drop the window."
+        )
     if softcap is not None and not softcap > 0:
         raise BadInput(f"expected a positive softcap, got {softcap}; None means no cap.")
     return Rule(scaling, is_causal, window, softcap)
 
 
-def _engine(impl: str, query: Tensor):
-    has_triton = importlib.util.find_spec("triton") is not None
+def _engine(impl: str, query: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor | None, Rule], Tensor]:
     if impl == "auto":
-        impl = "triton" if has_triton and query.is_cuda and query.dtype != torch.float64 else "streaming"
+        fits = (
+            query.is_cuda and query.dtype != torch.float64 and importlib.util.find_spec("triton") is not None
+        )
+        impl = "triton" if fits else "streaming"
     if impl == "plain":
         return plain
     if impl == "streaming":
         return streaming
-    if impl != "triton":
-        raise BadInput(f'expected impl to be "auto", "plain", "streaming" or "triton", got {impl!r}.')
-    if not has_triton:
-        raise BadInput('impl="triton" needs the package triton, which is not installed; use impl="streaming".')
-    from stillroom.kernels.received_attention.triton import triton
+    if impl == "triton":
+        _check_triton(query)
+        from stillroom.kernels.received_attention.triton import triton
 
-    return triton
+        return triton
+    raise BadInput(f'expected impl to be "auto", "plain", "streaming" or "triton", got {impl!r}.')
+
+
+def _check_triton(query: Tensor) -> None:
+    instead = 'use impl="streaming".'
+    if importlib.util.find_spec("triton") is None:
+        raise BadInput(f'impl="triton" needs the package triton, which is not installed; {instead}')
+    if not query.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
+        raise BadInput(f'impl="triton" needs tensors on a CUDA device, got {query.device.type}; {instead}')
+    if query.dtype == torch.float64:
+        raise BadInput(f'impl="triton" computes in float32, got float64 inputs; {instead}')

@@ -108,6 +108,7 @@ class Sharp(Objective):
                 f"has {student.vocabulary} and the teacher {teacher.vocabulary}: choose a cross-tokenizer objective"
             )
         self.student_shape, self.teacher_shape = student, teacher
+        self._measured: dict[str, float] | None = None
         if self.mode == "paper":
             self.phi = nn.ModuleDict({g: LearnedPositions(PAPER_POSITIONS, self.width) for g in self.chosen})
         else:
@@ -117,7 +118,8 @@ class Sharp(Objective):
         self.integrate = None
         if self.integration > 0:
             rank = self.width if self.spaces is None else self.rank_size
-            self.integrate = Integration(rank, self.width).requires_grad_(self._is_trained)
+            # trained, it would say one thing of everything, on a detached target only later than on another
+            self.integrate = Integration(rank, self.width).requires_grad_(self.mode == "paper")
         return Reads(
             *(
                 tuple(ReceivedAttention(layer, self.rows) for layer in range(1, shape.num_layers + 1))
@@ -152,6 +154,11 @@ class Sharp(Objective):
         return {g: (hidden[g], self._project(g, hidden[g]).flatten(1)) for g in self.chosen}
 
     def measures(self) -> dict[str, float]:
+        if self._measured is None or self._is_trained:
+            self._measured = self._measure()
+        return dict(self._measured)
+
+    def _measure(self) -> dict[str, float]:
         with torch.no_grad():
             found = {"control": self._control()}
             if self.spaces is None:
@@ -204,7 +211,6 @@ class Sharp(Objective):
         losses = {g: (1 - F.cosine_similarity(*pair, dim=-1)).mean(dim=1) for g, pair in spaces.items()}
         if self.integrate is not None:
             tokens = [torch.cat(each, dim=1) for each in zip(*spaces.values(), strict=True)]
-            # a target with gradient would be met by an integration that says one thing of everything
             distance = self.integrate(tokens[0]) - self.integrate(tokens[1]).detach()
             losses["integration"] = distance.square().mean(dim=-1)
         return losses

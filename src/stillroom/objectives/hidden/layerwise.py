@@ -76,7 +76,9 @@ class Layerwise(Objective):
             )
         for name, layers, most in (("student", ours, deep), ("teacher", theirs, teacher_deep)):
             if max(layers) > most:
-                raise BadInput(f"{name}_layers must lie in [0, {most}], the {name}'s depth, got {max(layers)}")
+                raise BadInput(
+                    f"{name}_layers must lie in [0, {most}], the {name}'s depth, got {max(layers)}"
+                )
         return list(zip(ours, theirs, strict=True))
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> dict[str, Loss]:

@@ -11,7 +11,7 @@ Cost:     sorts the vocabulary at every position
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -23,6 +23,8 @@ from stillroom.objectives.logits._family import LogitObjective
 @dataclass(eq=False, kw_only=True)
 class AdaptiveKL(LogitObjective):
     """Forward and reverse KL, mixed by where the models differ."""
+
+    allows_top_k: ClassVar[bool] = False
 
     mu: float = 0.5
     """Teacher probability that the head must reach, in (0, 1)."""

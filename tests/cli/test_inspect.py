@@ -1,0 +1,206 @@
+"""`stillroom inspect` on runs of a few steps."""
+
+import json
+from pathlib import Path
+
+import pytest
+from folders import QUESTIONS, jsonl
+
+from stillroom.core.inspection import Inspection, read_inspection
+
+SMALL = ("--batches", 2, "--samples", 4, "--points", 3, "--directions", 1, "--quiet")
+
+
+def recipe(world: Path, output: Path, **changed: object) -> Path:
+    values = {
+        "student": {"model": str(world / "student")},
+        "teacher": {"model": str(world / "teacher")},
+        "data": {"train": str(world / "data.jsonl"), "eval": str(world / "data.jsonl"), "eval_limit": 4},
+        "objectives": [
+            {"use": "hard.cross_entropy", "weight": 0.5},
+            {"use": "logits.forward_kl", "weight": 0.5},
+        ],
+        "training": {
+            "max_steps": 4,
+            "per_device_train_batch_size": 4,
+            "save_steps": 2,
+            "save_total_limit": 9,
+            "logging_steps": 1,
+            "eval_steps": 2,
+            "learning_rate": 0.01,
+            "use_cpu": True,
+        },
+        "evaluation": {"prompts": 0},
+        "output": str(output),
+        **changed,
+    }
+    path = output.parent / f"{output.name}.yaml"
+    path.write_text(json.dumps(values))
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(world, tmp_path_factory) -> Path:
+    """A run with checkpoints at steps 2 and 4."""
+    from stillroom.api import run
+    from stillroom.recipe.load import load_recipe
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    run(load_recipe(recipe(world, folder)))
+    return folder
+
+
+def found(folder: Path) -> Inspection:
+    read = read_inspection(folder / "inspection.json")
+    assert read is not None
+    return read
+
+
+@pytest.mark.slow
+def test_a_run_is_looked_at_from_its_start_to_its_end(trained, typed):
+    done = typed("inspect", trained, "--reach", 100, *SMALL)
+    assert done.code == 0, done.err
+    assert "1 - cos" in done.out
+    seen = found(trained)
+    assert seen.steps == 4
+    assert seen.interference is not None
+    assert [(each.place.name, each.place.share) for each in seen.interference.places] == [
+        ("start", 0.0),
+        ("step 2", 0.5),
+        ("end", 1.0),
+    ]
+    pairs = [each.groups["all"][0] for each in seen.interference.places]
+    assert all(pair.batches == 2 for pair in pairs)
+    assert len({pair.cosine for pair in pairs}) == 3  # three students, not one
+    assert seen.landscape is not None
+    assert seen.landscape.interpolation is not None
+    middle = seen.landscape.directions[0].losses[1]
+    summary = json.loads((trained / "run.json").read_text())
+    assert middle == pytest.approx(summary["final"]["loss"], rel=1e-5)
+    assert seen.landscape.interpolation.losses[0] == pytest.approx(summary["baseline"]["loss"], rel=1e-5)
+    assert seen.landscape.interpolation.losses[-1] == pytest.approx(middle, rel=1e-5)
+    assert seen.reach is not None
+    assert seen.reach.step == 0
+    assert typed("report", trained).code == 0
+    assert "Inside the training" in (trained / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_one_part_alone_keeps_the_others_and_answers_stay_the_same(trained, typed):
+    assert typed("inspect", trained, "--only", "interference", *SMALL).code == 0
+    before = found(trained)
+    assert typed("inspect", trained, "--only", "landscape", *SMALL).code == 0
+    assert found(trained).interference == before.interference
+    assert typed("inspect", trained, "--only", "interference", *SMALL).code == 0
+    assert found(trained).interference == before.interference
+
+
+@pytest.mark.slow
+def test_a_recipe_is_looked_at_before_it_is_run(world, tmp_path, typed):
+    path = recipe(world, tmp_path / "new")
+    done = typed("inspect", path, "--only", "interference", *SMALL)
+    assert done.code == 0, done.err
+    seen = found(tmp_path / "new")
+    assert seen.interference is not None
+    assert [each.place.name for each in seen.interference.places] == ["start"]
+    assert "has not been run" in done.out
+    assert typed("distill", path, "--quiet", "--set", "training.max_steps=1").code == 0
+
+
+@pytest.mark.slow
+def test_a_single_term_has_nothing_to_compare_with(world, tmp_path, typed):
+    path = recipe(world, tmp_path / "one", objectives=["hard.cross_entropy"], teacher=None)
+    done = typed("inspect", path, "--only", "interference,features", *SMALL)
+    assert done.code == 0, done.err
+    assert "hard.cross_entropy/cross_entropy is the only term" in " ".join(done.out.split())
+    assert "No objective of this run shows features" in " ".join(done.out.split())
+    assert found(tmp_path / "one").interference is None
+
+
+@pytest.mark.slow
+def test_against_another_run(trained, typed, tmp_path):
+    output = tmp_path / "elsewhere.json"
+    done = typed("inspect", trained, "--only", "features", "--against", trained, "--output", output, *SMALL)
+    assert done.code == 0, done.err
+    seen = read_inspection(output)
+    assert seen is not None
+    assert seen.reach is not None
+    assert seen.reach.step == seen.reach.rival_step == pytest.approx(4)
+
+
+@pytest.mark.slow
+def test_adapters_are_found_again(world, tmp_path, typed):
+    pytest.importorskip("peft")
+    settings = {"model": str(world / "student"), "lora": {"r": 2}}
+    path = recipe(world, tmp_path / "lora", student=settings)
+    assert typed("distill", path, "--quiet").code == 0
+    done = typed("inspect", tmp_path / "lora", "--only", "landscape", *SMALL)
+    assert done.code == 0, done.err
+    seen = found(tmp_path / "lora").landscape
+    assert seen is not None
+    final = json.loads((tmp_path / "lora" / "run.json").read_text())["final"]["loss"]
+    assert seen.directions[0].losses[1] == pytest.approx(final, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ("--points", 4),
+            "--points: expected an odd number of at least 3, with the student in the middle, got 4",
+        ),
+        (
+            ("--only", "gradients"),
+            "--only: expected some of interference, features, landscape, got 'gradients'",
+        ),
+        (("--reach", 2, "--against", "x"), "--against and --reach both name a target loss; give one of them"),
+        (("--against", "nowhere"), "nowhere is not a run folder"),
+    ],
+)
+def test_bad_words_are_one_sentence(trained, typed, words, sentence):
+    done = typed("inspect", trained, *words)
+    assert done.code == 2
+    assert done.err.startswith(f"error: {sentence}")
+    assert done.err.count("\n") == 1
+
+
+def test_what_is_not_there_or_has_been_run(trained, world, typed, tmp_path):
+    missing = typed("inspect", tmp_path / "nothing")
+    assert missing.err == (
+        f"error: expected a run folder or a recipe file to inspect, but there is no {tmp_path / 'nothing'}\n"
+    )
+    assert "is not a run folder" in typed("inspect", tmp_path).err
+    been_run = typed("inspect", recipe(world, trained))
+    assert been_run.code == 2
+    assert f"has been run: inspect its folder {trained}" in been_run.err
+    unrun = typed("inspect", recipe(world, tmp_path / "r"), "--reach", 2)
+    assert "the recipe has not been run" in unrun.err
+
+
+@pytest.mark.slow
+def test_changed_text_is_said(world, tmp_path, typed):
+    data = jsonl(tmp_path / "text.jsonl", QUESTIONS)
+    path = recipe(world, tmp_path / "changed", data={"train": str(data)})
+    assert typed("distill", path, "--quiet", "--set", "training.max_steps=1").code == 0
+    jsonl(data, QUESTIONS[::-1])
+    done = typed("inspect", tmp_path / "changed", "--only", "interference", *SMALL)
+    assert done.code == 0, done.err
+    assert "The train text has changed since the run" in " ".join(done.out.split())
+
+
+@pytest.mark.slow
+def test_sharp_shows_its_features(world, tmp_path, typed):
+    path = recipe(world, tmp_path / "sharp", objectives=["hard.cross_entropy", "attention.sharp"])
+    done = typed("inspect", path, "--only", "features,interference", *SMALL)
+    assert done.code == 0, done.err
+    seen = found(tmp_path / "sharp")
+    assert seen.features is not None
+    shown = seen.features[0]
+    assert (shown.objective, shown.granularities) == ("attention.sharp", ["token", "head", "layer"])
+    assert [(each.side, each.space) for each in shown.separations] == [
+        (side, f"{space} projection") for side in ("student", "teacher") for space in ("before", "after")
+    ]
+    assert all(-1 <= each.silhouette <= 1 for each in shown.separations)
+    assert seen.interference is not None
+    assert "attention.sharp/token" in seen.interference.terms
+    assert "unrelated random projections" in " ".join(done.out.split())
