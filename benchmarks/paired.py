@@ -12,6 +12,7 @@ stopped (what is done until then is written).
 import argparse
 import json
 import platform
+import shlex
 import signal
 import sys
 import time
@@ -152,6 +153,8 @@ def _command(options: argparse.Namespace) -> str:
     words = ["python", "benchmarks/paired.py", _portable(str(options.comparison))]
     words += ["--size", options.size] if options.size != SIZES[0] else []
     words += ["--jobs", str(options.jobs)] if options.jobs > 1 else []
+    words += ["--only", *map(shlex.quote, options.only)] if options.only else []
+    words += ["--seeds", *map(str, options.seeds)] if options.seeds else []
     for text in options.sets:
         key, _, value = text.partition("=")
         words += ["--set", f"{key}={_portable(value)}"]

@@ -6,9 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from comparison.paired_difference import paired_difference, reached
+from comparison.paired_difference import paired_difference
 from comparison.schedule import RATE, Run, state
 from stillroom.core.record import METRICS, RunSummary, read_jsonl, read_summary
+from stillroom.diagnostics.reach import crossing
 from stillroom.report.numbers import finite
 
 LOWER_IS_BETTER = {"loss": True, "perplexity": True, "teacher_kl": True, "agreement": False, "rouge_l": False}
@@ -100,7 +101,7 @@ def _to_targets(rows: Sequence[Mapping[str, Any]], targets: Mapping[int, float])
         if row["seed"] in targets:
             target = targets[row["seed"]]
             places = {
-                name: reached([(point[key], point["loss"]) for point in row["curve"]], target)
+                name: crossing([(point[key], point["loss"]) for point in row["curve"]], target)
                 for name, key in _PLACES.items()
             }
             found.append({"seed": row["seed"], "loss": target, **places})

@@ -1,4 +1,4 @@
-"""Differences between two variants, seed by seed, with a Student interval; and when a curve reaches a target.
+"""Differences between two variants, seed by seed, with a Student interval.
 
     d_i = x_i - y_i,   mean(d) +- t(0.975, n - 1) * s(d) / sqrt(n)
 
@@ -63,19 +63,3 @@ def _within(t: float, freedom: int) -> float:
         term *= math.cos(angle) ** 2 * k / (k + 1)
     total *= math.sin(angle)
     return 2 / math.pi * (angle + total) if odd else total
-
-
-def reached(curve: Sequence[tuple[float, float]], target: float) -> float | None:
-    """Where a curve of (place, value), sorted by place, first comes down to `target`: linear between its points.
-
-    The first place where the curve begins below; None where it never gets there.
-    """
-    before: tuple[float, float] | None = None
-    for place, value in curve:
-        if value <= target:
-            if before is None:
-                return place
-            share = (before[1] - target) / (before[1] - value)
-            return before[0] + share * (place - before[0])
-        before = (place, value)
-    return None

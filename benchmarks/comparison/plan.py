@@ -34,6 +34,8 @@ from stillroom.recipe.schema import Number, Recipe, Section, Whole
 from stillroom.recipe.sentences import place, sentence
 
 SIZES = ("small", "paper")
+OWNED = frozenset({"seed", "output"})
+"""Keys of a recipe that the comparison sets for every run."""
 Changes = dict[str, Any]
 
 
@@ -88,8 +90,8 @@ def read_plan(path: Path, size: str = "small") -> Plan:
         if plan.paper is None:
             raise BadInput(f"{path} has no section paper; leave --size out, or add one with base and seeds")
         plan = plan.model_copy(update=dict(plan.paper))
-    for changes in (plan.set, *plan.variants.values()):
-        if taken := {"seed", "output"} & changes.keys():
+    for changes in (plan.set, plan.trial, *plan.variants.values()):
+        if taken := OWNED & changes.keys():
             raise BadInput(f"{path}: {min(taken)} is set by the comparison for every run; take it out")
     return plan.model_copy(update={"base": _base(plan.base, path), "seeds": list(dict.fromkeys(plan.seeds))})
 

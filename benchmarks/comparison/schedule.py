@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comparison.plan import Plan, fixed_rate, resolve
+from comparison.plan import OWNED, Plan, fixed_rate, resolve
 from stillroom.core.errors import BadInput
 from stillroom.core.record import RECIPE, SUMMARY, read_summary
 from stillroom.recipe.load import load_recipe
@@ -93,6 +93,9 @@ def schedule(
     for name in only:
         if name not in plan.variants:
             raise BadInput(f"--only {name}: no such variant; there are {', '.join(plan.variants)}")
+    for key in [text.partition("=")[0].strip() for text in sets]:
+        if key in OWNED:
+            raise BadInput(f"--set {key}: the comparison sets it for every run; use --{key}{'s' * (key == 'seed')}")
     chosen = [name for name in plan.variants if not only or name in only or name == plan.against]
     slugs = [slug(name) for name in plan.variants]
     for name, short in zip(plan.variants, slugs, strict=True):

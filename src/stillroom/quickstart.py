@@ -1,7 +1,8 @@
-"""The main job on text that every user already has: two students from one start, one of them distilled.
+"""The main job on text that every user already has: three students from one start, two of them distilled.
 
-A small teacher comes with the package. Both students start from the same random weights and see the same tokens in
-the same order; one learns from the text alone, the others from the text's teacher as well.
+A small teacher comes with the package. All students start from the same random weights and see the same tokens in
+the same order; one learns from the text alone, the others from what the teacher says of it, one of those also from
+where the teacher looks.
 """
 
 import shutil
@@ -18,6 +19,7 @@ from stillroom.report.page import write_report
 
 RUNS: dict[str, list[Any]] = {
     "supervised KD": [{"use": "logits.forward_kl"}],
+    "SHARP": [{"use": "logits.forward_kl"}, {"use": "attention.sharp"}],
     "hard labels": [{"use": "hard.cross_entropy"}],
 }
 """What the students are trained on, by the name of the run. The first one is the main one of the report."""

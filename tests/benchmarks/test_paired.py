@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from folders import QUESTIONS, jsonl, model_folder
-from reference.paired_statistics import first_crossing, paired_interval, student_mass
+from reference.paired_statistics import paired_interval, student_mass
 
 from stillroom.core.errors import BadInput
 from stillroom.core.record import read_summary
@@ -20,7 +20,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))  # where `python benchmarks/paired.py` finds its parts
 
 from comparison import execute  # noqa: E402
-from comparison.paired_difference import paired_difference, reached, student_quantile  # noqa: E402
+from comparison.paired_difference import paired_difference, student_quantile  # noqa: E402
 from comparison.plan import fixed_rate, read_plan, resolve  # noqa: E402
 from comparison.schedule import choose, schedule, state  # noqa: E402
 
@@ -129,15 +129,6 @@ def test_one_pair_has_no_interval_and_none_has_no_difference():
     alone = paired_difference({1: 2.0, 2: 9.0}, {1: 2.0})
     assert (alone.mean, alone.low, alone.high, alone.wins, alone.n) == (0.0, None, None, 0, 1)
     assert paired_difference({1: 2.0}, {2: 2.0}) is None
-
-
-def test_the_place_where_a_curve_reaches_its_target():
-    places, values = [0.0, 10.0, 30.0, 40.0], [9.0, 5.0, 6.0, 2.0]
-    for target in (9.0, 8.0, 5.5, 5.0, 3.3, 2.0):
-        expected = first_crossing(places, values, target)
-        assert reached([*zip(places, values, strict=True)], target) == pytest.approx(expected, abs=1e-2)
-    assert reached([*zip(places, values, strict=True)], 1.9) is None
-    assert reached([], 1.0) is None
 
 
 def test_the_largest_rate_among_equals_is_chosen():

@@ -1,4 +1,4 @@
-"""The first command of the README, shortened: real text, the shipped teacher, two students, one page."""
+"""The first command of the README, shortened: real text, the shipped teacher, three students, one page."""
 
 import json
 from importlib.resources import files
@@ -10,21 +10,23 @@ from stillroom.core.record import RunSummary, read_jsonl, read_summary
 
 
 @pytest.mark.slow
-def test_two_students_from_one_start_on_the_same_tokens(typed, tmp_path):
+def test_three_students_from_one_start_on_the_same_tokens(typed, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     output = tmp_path / "first"
     done = typed("quickstart", "--steps", "3", "--output", output, "--quiet")
     assert done.code == 0, done.err
-    distilled, hard = (read_summary(output / name) for name in ("supervised_kd", "hard_labels"))
-    assert distilled.tokens == hard.tokens > 0
-    assert distilled.models["student"]["sha256"] == hard.models["student"]["sha256"], "one start"
-    assert distilled.final["loss"] != hard.final["loss"]
+    names = ("supervised_kd", "sharp", "hard_labels")
+    distilled, sharp, hard = (read_summary(output / name) for name in names)
+    assert distilled.tokens == sharp.tokens == hard.tokens > 0
+    assert len({run.models["student"]["sha256"] for run in (distilled, sharp, hard)}) == 1, "one start"
+    assert len({run.final["loss"] for run in (distilled, sharp, hard)}) == 3
     assert distilled.teacher["perplexity"] < 0.8 * hard.final["perplexity"]
     held_out = {row["module"] for row in read_jsonl(output / "data" / "eval.jsonl")}
     assert not held_out & {row["module"] for row in read_jsonl(output / "data" / "train.jsonl")}
     page = (output / "report.html").read_text()
     assert "hard labels" in page
+    assert "SHARP" in page
     assert "supervised KD" in page
     model = AutoModelForCausalLM.from_pretrained(output / "supervised_kd" / "student")
     tokenizer = AutoTokenizer.from_pretrained(output / "supervised_kd" / "student")

@@ -145,4 +145,12 @@ def test_one_batch_has_no_deviation_and_half_a_pair_is_said():
     from stillroom.core.inspection import Gradients
 
     sentence = skipped(Gradients(PLACE, {}, {ALL: [found]}), 2)
-    assert sentence == ["a and b at start: 1 of 2 batches are left out, a gradient was zero."]
+    assert sentence == ["a and b at start: 1 of 2 batches are left out, a gradient was zero or not finite."]
+
+
+@pytest.mark.parametrize("lost", [torch.nan, torch.inf])
+def test_a_gradient_that_is_not_finite_has_no_direction(lost):
+    products = torch.tensor([[[1.0, -1.0], [-1.0, 4.0]]] * 2, dtype=torch.float64)
+    products[1, 0, :] = products[1, :, 0] = lost
+    found = compare(["a", "b"], products)[0]
+    assert (found.batches, found.cosine, found.norm_ratio) == (1, -0.5, pytest.approx(0.5))

@@ -1,6 +1,9 @@
-import pytest
+import math
 
-from stillroom.diagnostics.reach import best, held_out, reach
+import pytest
+from reference.paired_statistics import first_crossing
+
+from stillroom.diagnostics.reach import best, crossing, held_out, reach
 
 
 def rows(*points):
@@ -43,3 +46,20 @@ def test_a_step_written_twice_has_its_last_value():
 
 def test_a_flat_curve_at_the_target():
     assert reach(rows((0, 2.0), (10, 2.0)), 2.0, "step") == 0
+
+
+def test_the_place_where_a_curve_reaches_its_target():
+    places, values = [0.0, 10.0, 30.0, 40.0], [9.0, 5.0, 6.0, 2.0]
+    curve = [*zip(places, values, strict=True)]
+    for target in (9.0, 8.0, 5.5, 5.0, 3.3, 2.0):
+        expected = first_crossing(places, values, target)
+        assert crossing(curve, target) == pytest.approx(expected, abs=1e-2)
+    assert crossing(curve, 1.9) is None
+    assert crossing([], 1.0) is None
+
+
+@pytest.mark.parametrize("lost", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_no_point_of_the_line(lost):
+    curve = rows((0, 5.0), (5, lost), (10, 3.0))
+    assert reach(curve, 4.0, "step") == 5
+    assert best(rows((0, lost), (10, 3.0))) == 3.0

@@ -40,8 +40,8 @@ def joint(count: int, size: int, width: int, generator: torch.Generator) -> list
 
 
 def tight(size: int) -> list[Tensor]:
-    """Three frames of `size` in 2 * size that reach the bound: three lines at 120 degrees, times the "
-    "identity."""
+    """Three frames of `size` in 2 * size that reach the bound: three lines at 120 degrees, times the
+    identity."""
     angles = [2 * math.pi * k / 3 for k in range(3)]
     identity = torch.eye(size, dtype=torch.float64)
     return [torch.cat([math.cos(angle) * identity, math.sin(angle) * identity]) for angle in angles]
@@ -58,8 +58,8 @@ def gram_schmidt(matrix: Tensor) -> Tensor:
 
 
 def effective_rank(matrix: Tensor) -> float:
-    """exp of the entropy of the singular values, normalized to sum one: d for a frame, 1 for a single "
-    "direction."""
+    """exp of the entropy of the singular values, normalized to sum one: d for a frame, 1 for a single
+    direction."""
     share = torch.linalg.svdvals(matrix)
     share = share / share.sum()
     return float(torch.special.entr(share).sum().exp())

@@ -129,8 +129,8 @@ def definition() -> Finding:
 
 
 def effective_size() -> Finding:
-    """Length of the sum of unit gradients with one cosine between all pairs, over the sum of their "
-    "lengths."""
+    """Length of the sum of unit gradients with one cosine between all pairs, over the sum of their
+    lengths."""
     kept = {n: ((n + n * (n - 1) * 0.68) ** 0.5 / n, n**-0.5) for n in (2, 3)}
     return Finding(
         "effective size",

@@ -46,8 +46,8 @@ def tiny(family: str, attention: str, dropout: float = 0.1) -> PreTrainedModel:
 
 
 def attention_maps(model: PreTrainedModel, mask: Tensor | None = None) -> tuple[Tensor, ...]:
-    """`[B,H,S,S]` of every layer for four random texts of 16 tokens, or nothing if the model gives "
-    "nothing."""
+    """`[B,H,S,S]` of every layer for four random texts of 16 tokens, or nothing if the model gives
+    nothing."""
     ids = torch.randint(3, 50, (4, 16), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         return model(ids, attention_mask=mask, output_attentions=True).attentions
@@ -85,8 +85,8 @@ def onecycle_betas() -> tuple[float, float]:
 
 
 def permuted() -> tuple[float, float]:
-    """Change of an MHA's output under a permutation of its tokens: of the tokens in place, and of their "
-    "mean."""
+    """Change of an MHA's output under a permutation of its tokens: of the tokens in place, and of their
+    mean."""
     torch.manual_seed(0)
     module = torch.nn.MultiheadAttention(16, 4, batch_first=True, dtype=torch.float64)
     tokens = torch.randn(2, 3, 16, dtype=torch.float64)

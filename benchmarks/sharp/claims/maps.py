@@ -11,8 +11,8 @@ Inputs = Literal["with bias", "without bias", "centered"]
 
 
 def causal_maps(count: int, length: int, generator: torch.Generator, sharpness: float = 1.0) -> Tensor:
-    """Attention of unrelated random queries and keys, `[count,S,S]`; `sharpness` is the deviation of "
-    "its scores."""
+    """Attention of unrelated random queries and keys, `[count,S,S]`; `sharpness` is the deviation of
+    its scores."""
     query, key = (torch.randn(count, length, 16, dtype=torch.float64, generator=generator) for _ in range(2))
     scores = sharpness * query @ key.transpose(1, 2) / 4
     future = torch.ones(length, length, dtype=torch.bool).triu(1)

@@ -47,7 +47,7 @@ class Gradients:
     """All pairs of terms at one place of training, by group of parameters ("all", "query and key", "block 1")."""
 
     place: Place
-    norms: dict[str, float]
+    norms: dict[str, float | None]
     """Mean norm of every term's gradient over all parameters of the student."""
     groups: dict[str, list[GradientPair]]
 
@@ -150,6 +150,8 @@ class Inspection:
 
     steps: int
     """Steps of the run when it was inspected; zero for a recipe that has not been run."""
+    recipe: str = ""
+    """Digest of the recipe: to an inspection of another one no part is added."""
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each part took."""
     interference: Interference | None = None

@@ -72,6 +72,14 @@ def width_of(cloud: Cloud) -> int:
     return next(iter(cloud.values())).shape[1]
 
 
+def is_finite(cloud: Cloud) -> bool:
+    return all(bool(each.isfinite().all()) for each in cloud.values())
+
+
+def is_same(first: Cloud, second: Cloud) -> bool:
+    return all(torch.equal(each, second[name]) for name, each in first.items())
+
+
 def by_construction(cloud: Cloud, width: int, seed: int) -> Cloud:
     """The features of one granularity alone, through as many unrelated orthonormal projections as there are."""
     feature = next(iter(cloud.values()))

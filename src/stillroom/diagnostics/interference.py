@@ -12,6 +12,7 @@ Deviation: the paper differentiates by the projections of each granularity, whic
           gradients cannot meet; what can conflict are the student's parameters, and those are taken here.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -25,7 +26,7 @@ from stillroom.taps.eval_mode import eval_mode
 from stillroom.training.pair import Pair
 
 TINY = 1e-12
-"""A gradient shorter than this has no direction: such a batch is left out of the pair."""
+"""A gradient shorter than this has no direction, nor has one that is not finite: the pair goes without the batch."""
 
 Inputs = Mapping[str, Tensor]
 Ask = Callable[[Inputs], Signals]
@@ -52,8 +53,9 @@ def measure_gradients(
         name: compare(terms, stacked[:, members].sum(dim=1))
         for name, members in parameter_groups(pair.student).items()
     }
-    norms = stacked.sum(dim=1).diagonal(dim1=1, dim2=2).clamp(min=0).sqrt().mean(dim=0)
-    return Gradients(place, dict(zip(terms, norms.tolist(), strict=True)), groups)
+    means = stacked.sum(dim=1).diagonal(dim1=1, dim2=2).clamp(min=0).sqrt().mean(dim=0).tolist()
+    norms = [mean if math.isfinite(mean) else None for mean in means]
+    return Gradients(place, dict(zip(terms, norms, strict=True)), groups)
 
 
 def gradient_products(pair: Pair, inputs: Inputs, teacher: Signals) -> Tensor:
@@ -90,7 +92,7 @@ def compare(terms: Sequence[str], products: Tensor) -> list[GradientPair]:
     pairs = []
     for i, first in enumerate(terms):
         for j in range(i + 1, len(terms)):
-            kept = (norms[:, i] > TINY) & (norms[:, j] > TINY)
+            kept = ((norms > TINY) & norms.isfinite())[:, [i, j]].all(dim=1)
             ours, theirs = norms[kept, i], norms[kept, j]
             cosines = (products[kept, i, j] / (ours * theirs)).clamp(-1, 1)
             pairs.append(_pair(first, terms[j], cosines, (ours / theirs).log()))
@@ -120,7 +122,7 @@ def unheard(places: Sequence[Gradients]) -> list[str]:
     silent: dict[str, list[str]] = {}
     for each in places:
         for term, norm in each.norms.items():
-            if norm <= TINY:
+            if norm is not None and norm <= TINY:
                 silent.setdefault(term, []).append(each.place.name)
     return [
         f"{term} has no gradient in the student ({', '.join(names)}); its pairs are left out. Is its weight zero?"
@@ -132,7 +134,7 @@ def skipped(gradients: Gradients, batches: int) -> list[str]:
     """A sentence where only some batches of a pair had a direction."""
     return [
         f"{pair.first} and {pair.second} at {gradients.place.name}: {batches - pair.batches} of {batches} batches "
-        "are left out, a gradient was zero."
+        "are left out, a gradient was zero or not finite."
         for pair in gradients.groups[ALL]
         if 0 < pair.batches < batches
     ]

@@ -10,7 +10,7 @@ from torch import nn
 
 from stillroom.taps.anatomy import blocks, causal_lm
 
-ALL, QUERY_KEY, EMBEDDING, REST = "all", "query and key", "embedding", "head and norms"
+ALL, QUERY_KEY, EMBEDDING, REST = "all", "query and key", "embedding", "outside the blocks"
 
 _PROJECTION = re.compile(
     r"(?:^|[._])(?:q_proj|k_proj|query|key|c_attn|qkv|qkv_proj|query_key_value|Wqkv)(?:[._]|$)"

@@ -79,7 +79,7 @@ def write_cache(
             manifest = open_plan(plan, repair=repair, advance=advance)
             indices = missing(plan, manifest)
         started = time.monotonic()
-        if indices or not manifest.complete or manifest.once is None:
+        if indices or not manifest.complete or (plan.wants_once and manifest.once is None):
             _compute(prepared, plan, manifest, indices, batch_size, display)
     return Cached(
         str(target),
@@ -110,10 +110,7 @@ def _compute(
         )
         teacher.to(device)
         teacher.prepare(plan.requests)
-    # a name of the Hub may have been fetched just now
-    manifest.identity["teacher.weights"] = plan.identity["teacher.weights"] or weights_hash(
-        recipe.teacher.model
-    )
+    _settle_weights(manifest, plan, recipe.teacher.model)
     autocast = autocast_type(recipe)
 
     def answer(batch: Batch) -> Signals:
@@ -125,6 +122,15 @@ def _compute(
     ask = Ask(answer, collator(prepared), device, size)
     with display.task(f"Caching {len(indices):,} samples") as advance:
         fill(plan, manifest, indices, ask, advance)
+
+
+def _settle_weights(manifest: Manifest, plan: Plan, source: str) -> None:
+    """Weights of the Hub may have been fetched just now: hold them against those the cache was begun with."""
+    found = plan.identity["teacher.weights"] or weights_hash(source)
+    name = {"teacher.weights": found}
+    if manifest.shards and (sentences := differences(plan.folder, manifest.identity | name, manifest.identity)):
+        raise BadInput("\n".join(sentences))
+    manifest.identity |= name
 
 
 def _identity(prepared: Prepared) -> dict[str, Any]:

@@ -28,6 +28,8 @@ from stillroom.diagnostics.features import (
     OffersFeatures,
     by_construction,
     gather,
+    is_finite,
+    is_same,
     scatters,
     separation,
     width_of,
@@ -152,9 +154,9 @@ class Inspector:
         return self.teacher.answer(Batch.from_inputs(inputs), self.pair.teacher_requests)
 
     def _batches(self, most: int) -> list[dict[str, Tensor]]:
-        """The first batches of the training text in an order of its own, full ones only."""
-        size = self.subject.recipe.training["per_device_train_batch_size"]
+        """The first batches of the training text in an order of its own, full ones only; all of a text below one."""
         data = self.prepared.train
+        size = min(self.subject.recipe.training["per_device_train_batch_size"], len(data))
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.seed)).tolist()
         chunks = [order[first : first + size] for first in range(0, len(order) - size + 1, size)][:most]
         batches = [self.collator([data[index] for index in chunk]) for chunk in chunks]
@@ -187,16 +189,26 @@ class Inspector:
         if len(granularities) < 2 or samples < 2:
             found.notes.append("Separation needs two granularities and two samples.")
             return found
+        if not all(is_finite(cloud) for spaces in clouds.values() for cloud in spaces.values()):
+            found.notes.append("Some features are not finite: there is no distance between them.")
+            return found
+        is_projected = not is_same(student[BEFORE], student[AFTER])
+        if not is_projected:
+            found.notes.append("Nothing is projected: the features are compared as they are.")
         for side, spaces in clouds.items():
             found.separations.append(separation(side, BEFORE, spaces[BEFORE], None, self.seed))
-            found.separations.append(separation(side, AFTER, spaces[AFTER], spaces[BEFORE], self.seed))
+            if is_projected:
+                found.separations.append(separation(side, AFTER, spaces[AFTER], spaces[BEFORE], self.seed))
         if not has_tsne():
             found.notes.append(f"{NO_TSNE}.")
-        for space in (BEFORE, AFTER):
+        for space in (BEFORE, AFTER) if is_projected else (BEFORE,):
             sides = {side: spaces[space] for side, spaces in clouds.items()}
             found.scatters += scatters(space, sides, self.seed, lambda what: advance(1, 1, what))
-        control = by_construction(student[BEFORE], width_of(student[AFTER]), self.seed)
-        found.scatters += scatters(CONTROL, {"student": control}, self.seed, lambda what: advance(1, 1, what))
+        if is_projected:
+            control = by_construction(student[BEFORE], width_of(student[AFTER]), self.seed)
+            found.scatters += scatters(
+                CONTROL, {"student": control}, self.seed, lambda what: advance(1, 1, what)
+            )
         return found
 
     def _held_out(self) -> Subset[Any]:

@@ -12,7 +12,7 @@ from stillroom.core.inspection import Place
 from stillroom.core.record import ADAPTER, OBJECTIVE, STUDENT, RunSummary, read_summary
 from stillroom.recipe.load import load_recipe
 from stillroom.recipe.models import load_student
-from stillroom.recipe.schema import Recipe, Student
+from stillroom.recipe.schema import PYTHON_DOCS, Recipe, Student
 from stillroom.training import checkpoint
 from stillroom.training.pair import Pair
 
@@ -53,8 +53,7 @@ def find_subject(target: Path) -> Subject:
             raise BadInput(
                 f"{target} holds a run without its recipe.yaml, so nothing can be built again from it"
             )
-        recipe = load_recipe(path).model_copy(update={"output": str(target)})  # it may have been moved since
-        return Subject(recipe, target, summary)
+        return Subject(_as_run(load_recipe(path), target), target, summary)
     if not target.exists():
         raise BadInput(f"expected a run folder or a recipe file to inspect, but there is no {target}")
     recipe = load_recipe(target)
@@ -63,6 +62,17 @@ def find_subject(target: Path) -> Subject:
             f"{target} has been run: inspect its folder {recipe.output}, or give the recipe another output"
         )
     return Subject(recipe)
+
+
+def _as_run(recipe: Recipe, run: Path) -> Recipe:
+    """On the folder and the text of `run`: the folder may have been moved since, and `python-docs` harvested anew is
+    the text of the Python of today, written over that of the run."""
+    text = {
+        split: str(run / "data" / f"{split}.jsonl")
+        for split in ("train", "eval")
+        if getattr(recipe.data, split) == PYTHON_DOCS and (run / "data" / f"{split}.jsonl").exists()
+    }
+    return recipe.model_copy(update={"output": str(run), "data": recipe.data.model_copy(update=text)})
 
 
 def visits(subject: Subject) -> tuple[list[Visit], list[str]]:
@@ -78,9 +88,8 @@ def visits(subject: Subject) -> tuple[list[Visit], list[str]]:
         paths = [path for path in paths if _step(path) != steps]  # the end is the same weights
     if len(paths) > MOST_CHECKPOINTS:
         notes.append(f"Of {len(paths)} checkpoints {MOST_CHECKPOINTS} are looked at, evenly spread.")
-        paths = [
-            paths[round((i + 1) * len(paths) / (MOST_CHECKPOINTS + 1)) - 1] for i in range(MOST_CHECKPOINTS)
-        ]
+        stretch = len(paths) / (MOST_CHECKPOINTS + has_end)  # without an end, the last checkpoint is among them
+        paths = [paths[round((i + 1) * stretch) - 1] for i in range(MOST_CHECKPOINTS)]
     for path in paths:
         if reason := checkpoint.fault(path):
             notes.append(f"{reason}; it is passed over.")

@@ -34,7 +34,7 @@ def _cell(pair: GradientPair | None, row: int, column: int) -> Markup:
     if column <= row:
         return element("td", "")
     if pair is None or pair.cosine is None:
-        return element("td", "—", class_="absent", title="one of the two gradients is zero")
+        return element("td", "—", class_="absent", title="one of the two gradients is zero or not finite")
     strength = f"--s:{100 * min(1.0, abs(pair.cosine)):.0f}%"
     detail = "" if pair.cosine_sd is None else f"± {pair.cosine_sd:.2f}"
     return element(

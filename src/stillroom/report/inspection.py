@@ -88,8 +88,8 @@ def interference_sentence(found: Gradients) -> str:
     worst = min(pairs, key=lambda pair: pair.cosine or 0.0)
     names = f"{worst.first} and {worst.second}"
     share = percent(worst.conflict_rate or 0.0, 0)
-    kept = len(pairs) == 1
-    opening = f"{names} have" if kept else f"Of {len(pairs)} pairs of terms, {names} agree least, with"
+    is_alone = len(pairs) == 1
+    opening = f"{names} have" if is_alone else f"Of {len(pairs)} pairs of terms, {names} agree least, with"
     sentence = f"{opening} a mean cosine of {cosine(worst.cosine or 0.0)}"
     restricted = _same_pair(found.groups.get(_QUERY_KEY, []), worst)
     if restricted is not None and restricted.cosine is not None:
@@ -186,7 +186,10 @@ def _features(found: Features) -> list[Markup]:
 
 def features_sentence(found: Features) -> str:
     """Whether the clusters after projection say more than the projections would by themselves."""
-    after = next(each for each in found.separations if each.by_construction is not None)
+    after = next((each for each in found.separations if each.by_construction is not None), None)
+    if after is None:
+        first = found.separations[0]
+        return f"The granularities of the {first.side} separate with a silhouette of {cosine(first.silhouette)}."
     control = after.by_construction or 0.0
     opening = (
         f"After projection the granularities of the {after.side} separate with a silhouette of "

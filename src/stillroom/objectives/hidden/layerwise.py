@@ -26,6 +26,7 @@ from stillroom.core.loss import Loss, Unit
 from stillroom.core.objective import Objective
 from stillroom.core.shape import ModelShape
 from stillroom.core.signals import Hidden, Reads, Signals
+from stillroom.objectives._rows import predicting_rows
 from stillroom.objectives._settings import check_flag
 
 
@@ -82,7 +83,7 @@ class Layerwise(Objective):
         return list(zip(ours, theirs, strict=True))
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> dict[str, Loss]:
-        ours, theirs = batch.student.predicts, batch.teacher.predicts
+        ours, theirs = predicting_rows(batch)
         total = torch.zeros((), device=ours.device)
         for projection, (layer, partner) in zip(self.projections, self.pairs, strict=True):
             state = projection(self._scaled(student[Hidden(layer)][ours]))

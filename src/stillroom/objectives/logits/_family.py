@@ -26,6 +26,7 @@ from stillroom.core.shape import ModelShape
 from stillroom.core.signals import FinalHidden, Head, Reads, Signals, TopTokenProbs, TopTokens
 from stillroom.kernels.linear_divergence import linear_divergence
 from stillroom.kernels.linear_top_divergence import linear_top_divergence
+from stillroom.objectives._rows import predicting_rows
 from stillroom.objectives._settings import check_flag, check_number
 
 
@@ -89,7 +90,7 @@ class LogitObjective(Objective):
         return TopTokens(self.top_k, float(self.temperature))
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> dict[str, Loss]:
-        ours, theirs = _rows(batch)
+        ours, theirs = predicting_rows(batch)
         compare = self._over_vocabulary if self.top_k is None else self._over_top_tokens
         total = compare(student, teacher, ours, theirs)
         if self.scale_by_temperature_squared:
@@ -119,20 +120,3 @@ class LogitObjective(Objective):
             temperature=self.temperature,
             transform=head.transform,
         )
-
-
-def _rows(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Predicting positions of both sides, `[B,S]` and `[B,T]`, as many in every row."""
-    ours = batch.student.predicts
-    if batch.teacher is batch.student:
-        return ours, ours
-    theirs = batch.teacher.predicts
-    differs = ours.sum(dim=1) != theirs.sum(dim=1)
-    if differs.any():
-        row = int(differs.nonzero()[0])
-        raise BadInput(
-            f"sample {int(batch.sample_ids[row])} has {int(ours[row].sum())} scored tokens for the student "
-            f"and {int(theirs[row].sum())} for the teacher: with one vocabulary both sides must hold the "
-            "same response"
-        )
-    return ours, theirs

@@ -26,6 +26,8 @@ from stillroom.teachers.store.manifest import MANIFEST, FileEntry, Manifest, dif
 from stillroom.teachers.store.shards import KEYS, PARTIAL, ShardBuilder, fault, publish
 
 LOCK, ONCE_FILE = ".lock", "once.safetensors"
+UNFINISHED = (PARTIAL, f".{MANIFEST}.")
+"""How the names of files begin that are written aside and renamed when they are whole."""
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 HALVED = ("mass", "log_probs", "log_tail")
 """Parts that "auto" stores in float16: what that costs is below what training notices (docs/teacher_cache.md)."""
@@ -64,19 +66,39 @@ class Plan:
     shard_bytes: int = 64_000_000
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise BadInput(f"expected a precision of {', '.join(PRECISIONS)}, got {self.precision!r}")
+
+    @property
+    def wants_once(self) -> bool:
+        """Whether head or embedding are to be kept."""
+        return any(isinstance(each, ONCE) for each in self.requests)
+
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """The right to write into `folder`; `BadInput` where another process has it."""
+    """The right to write into `folder`; `BadInput` where another process has it, or nothing can be written there."""
     import fcntl  # Unix only, like the lock
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("w")
+    except OSError as error:
+        raise BadInput(
+            f"no cache can be written to {folder} ({error.strerror}); choose another folder"
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise BadInput(
                 f"another process is writing the cache {folder}; wait for it, or choose another folder"
+            ) from error
+        except OSError as error:
+            raise BadInput(
+                f"{folder} lies on a file system without locks ({error.strerror}), so a second writer would not be "
+                "noticed; choose a folder on another one"
             ) from error
         yield
 
@@ -86,8 +108,6 @@ def open_plan(plan: Plan, *, repair: bool = False, advance: Advance | None = Non
 
     `BadInput` where the store was written for something else, or a file is damaged and `repair` is not wanted.
     """
-    if plan.precision not in PRECISIONS:
-        raise BadInput(f"expected a precision of {', '.join(PRECISIONS)}, got {plan.precision!r}")
     if not (plan.folder / MANIFEST).exists():
         _check_empty(plan.folder)
         return Manifest(dict(plan.identity), plan.precision)
@@ -124,11 +144,12 @@ def missing(plan: Plan, manifest: Manifest) -> list[int]:
 
 def fill(plan: Plan, manifest: Manifest, indices: Sequence[int], ask: Ask, advance: Advance) -> None:
     """Compute the samples at `indices` and write them, shard by shard. Call it inside `locked`."""
-    for orphan in plan.folder.glob(f"{PARTIAL}*"):
-        orphan.unlink()  # of a writer that was killed
+    for prefix in UNFINISHED:
+        for orphan in plan.folder.glob(f"{prefix}*"):
+            orphan.unlink()  # of a writer that was killed
     manifest.samples = sum(each.samples for each in manifest.shards) + len(indices)
     manifest.complete, manifest.versions = False, dict(plan.versions)
-    if any(isinstance(each, ONCE) for each in plan.requests) and manifest.once is None:
+    if plan.wants_once and manifest.once is None:
         signals = ask.answer(_batch([plan.samples[0]], ask))
         packed = pack_once({each: signals[each] for each in plan.requests if isinstance(each, ONCE)})
         manifest.once = FileEntry(ONCE_FILE, *publish(plan.folder / ONCE_FILE, packed))
@@ -173,8 +194,14 @@ def _rounded(part: str, rows: Tensor, precision: str, what: str) -> Tensor:
     """In the type that it is stored in; `BadInput` where the teacher or the type has no number for it."""
     if not rows.is_floating_point():
         return rows
-    if rows.isnan().any():
-        raise BadInput(f"the teacher answers NaN to {what}: look at that text, or at the teacher's weights")
+    broken = ~rows.isfinite()
+    if part.startswith("log_"):
+        broken &= rows != -torch.inf  # a probability of zero
+    if broken.any():
+        raise BadInput(
+            f"the teacher answers NaN or infinity to {what}: look at that text, at the teacher's weights, or at the "
+            "precision it is computed in"
+        )
     if precision == "auto":
         rounded = rows.to(torch.float16) if part in HALVED else rows
     else:
@@ -212,7 +239,7 @@ def _check_same(plan: Plan, manifest: Manifest) -> None:
 
 def _check_empty(folder: Path) -> None:
     strange = [each.name for each in folder.iterdir() if each.name != LOCK] if folder.is_dir() else []
-    if any(not name.startswith((PARTIAL, ONCE_FILE, "shard-")) for name in strange):
+    if any(not name.startswith((*UNFINISHED, ONCE_FILE, "shard-")) for name in strange):
         raise BadInput(
             f"{folder} holds other files ({', '.join(sorted(strange)[:3])}) and no {MANIFEST}; give an empty folder"
         )
