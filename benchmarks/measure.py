@@ -66,10 +66,15 @@ def resident_peak() -> int:
 
 def in_fresh_process(script: str, arguments: Sequence[str]) -> int:
     """The number that a script prints last."""
+    return numbers_from_fresh_process(script, arguments)[-1]
+
+
+def numbers_from_fresh_process(script: str, arguments: Sequence[str]) -> list[int]:
+    """The numbers of the last line that a script prints."""
     result = subprocess.run(
         [sys.executable, script, *arguments], check=True, stdout=subprocess.PIPE, text=True
     )
-    return int(result.stdout.split()[-1])
+    return [int(number) for number in result.stdout.splitlines()[-1].split()]
 
 
 def versions(*packages: str) -> dict[str, str]:

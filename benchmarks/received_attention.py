@@ -1,12 +1,13 @@
-"""Time, memory and error of received attention, alone and beside SDPA, against eager attention that pools its map.
+"""Received attention: alone, beside SDPA, in one pass with attention, and pooled from eager maps; time, memory, error.
 
     python benchmarks/received_attention.py                     # the sizes below, into benchmarks/results/
     python benchmarks/received_attention.py --lengths 128 --repeats 2 --output /tmp/try
     python benchmarks/received_attention.py --device cuda --dtype bfloat16 --lengths 512 2048 8192
 
-One layer, forward and backward to queries and keys (and values where there are any). "Eager" is the softmax of
-QK^T in memory, multiplied with the values and pooled over rows. Measuring is explained in `measure.py`; errors
-are distances to float64 over its norm, noise of a sample of rows that to all rows.
+One layer, forward and backward to queries and keys (and values where there are any). "One pass" is what the taps run
+on a CPU. "Eager" is the softmax of QK^T in memory, multiplied with the values and pooled over rows. Measuring is
+explained in `measure.py`; longer texts are repeated less often, five times at least. Errors are distances to float64
+over its norm, noise of a sample of rows that to all rows.
 """
 
 import argparse
@@ -20,10 +21,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from measure import in_fresh_process, machine, peak_growth, times, versions
+from measure import machine, numbers_from_fresh_process, peak_growth, times, versions
 from torch import Tensor
 from torch.nn import functional as F
 
+from stillroom.kernels.attention_and_received import attention_and_received
 from stillroom.kernels.received_attention import received_attention
 
 
@@ -76,6 +78,14 @@ def sdpa_and_received(x: Inputs) -> Tensor:
     return sdpa(x) + received(x)
 
 
+def one_pass(x: Inputs, **settings) -> Tensor:
+    scaling = x.query.shape[-1] ** -0.5
+    output, found = attention_and_received(
+        x.query, x.key, x.value, scaling=scaling, weights=x.weights, **settings
+    )
+    return (output * x.output_slope).sum() + (found * x.received_slope).sum()
+
+
 def eager(x: Inputs, pool: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     length = x.query.shape[2]
     future = torch.full((length, length), -torch.inf, dtype=x.query.dtype, device=x.query.device).triu(1)
@@ -93,19 +103,18 @@ def pooled_by_einsum(attention: Tensor, weights: Tensor) -> Tensor:
     return torch.einsum("bi,bhij->bhj", weights.to(attention.dtype), attention)
 
 
-def pooled_by_sum(attention: Tensor, weights: Tensor) -> Tensor:
-    return (attention * weights.to(attention.dtype)[:, None, :, None]).sum(dim=2)
-
-
-OURS, ALONE, FLASH = "SDPA + received attention", "received attention", "SDPA"
+FLASH, ALONE, BESIDE = "SDPA", "received attention", "SDPA + received attention"
+ONE_PASS = "attention and received attention, one pass"
 EAGER = {
     "eager, pooled by a matrix product": pooled_by_product,
     "eager, pooled by einsum": pooled_by_einsum,
-    "eager, pooled by multiply and sum": pooled_by_sum,
 }
-CONTENDERS: dict[str, Contender] = {FLASH: sdpa, ALONE: received, OURS: sdpa_and_received} | {
-    name: partial(eager, pool=pool) for name, pool in EAGER.items()
-}
+CONTENDERS: dict[str, Contender] = {
+    FLASH: sdpa,
+    ALONE: received,
+    BESIDE: sdpa_and_received,
+    ONE_PASS: one_pass,
+} | {name: partial(eager, pool=pool) for name, pool in EAGER.items()}
 VARIANTS: dict[str, dict] = {
     "all rows": {},
     "a quarter of the rows": {"row_fraction": 1 / 4},
@@ -120,33 +129,55 @@ def step(contender: Contender, inputs: Inputs) -> None:
     contender(inputs).backward()
 
 
-def forward_only(inputs: Inputs, **settings) -> None:
+def forward_only(contender: Contender, inputs: Inputs) -> None:
     with torch.no_grad():
-        received(inputs, **settings)
+        contender(inputs)
+
+
+def contenders(length: int, options: argparse.Namespace) -> list[str]:
+    """Those that run at this length: no map of a long text, and no blocks of PyTorch where the device has kernels."""
+    left_out = set(EAGER) if length > options.longest_eager else set()
+    left_out |= {ONE_PASS} if options.device != "cpu" else set()
+    return [name for name in CONTENDERS if name not in left_out]
+
+
+def repeats(length: int, options: argparse.Namespace) -> int:
+    return min(options.repeats, max(5, options.repeats * 512 // length))
 
 
 def side_by_side(length: int, options: argparse.Namespace) -> dict:
-    """Seconds and peak growth of every contender at one length."""
+    """Seconds of every contender at one length."""
     inputs = Inputs.random(length, options)
-    steps = {name: partial(step, contender, inputs) for name, contender in CONTENDERS.items()}
-    if length > options.longest_eager:
-        steps = {name: each for name, each in steps.items() if name not in EAGER}
-    seconds = times(steps, options.repeats, options.device)
+    steps = {name: partial(step, CONTENDERS[name], inputs) for name in contenders(length, options)}
     rows = {}
-    for name, all_of_them in seconds.items():
-        rows[name] = {
-            "seconds": statistics.median(all_of_them),
-            "seconds_all": all_of_them,
-            "peak_growth_bytes": in_fresh_process(
-                __file__, [*same(options), "--memory-of", name, str(length)]
-            ),
-        }
-        print(f"{length:6d} {name:36s} {rows[name]['seconds'] * 1e3:9.1f} ms", flush=True)
+    for name, seconds in times(steps, repeats(length, options), options.device).items():
+        rows[name] = {"seconds": statistics.median(seconds), "fastest": min(seconds), "seconds_all": seconds}
+        print(f"{length:6d} {name:44s} {rows[name]['seconds'] * 1e3:9.1f} ms", flush=True)
     return rows
 
 
+def add_memory(found: dict[str, dict], options: argparse.Namespace) -> None:
+    """Peak growth, beside the seconds: a fresh process for each contender, which goes from short to long texts."""
+    for name in CONTENDERS:
+        lengths = [length for length in sorted(options.lengths) if name in found[str(length)]]
+        if lengths:
+            arguments = [*same(options), "--memory-of", name, "--lengths", *map(str, lengths)]
+            growths = numbers_from_fresh_process(__file__, arguments)
+            for length, growth in zip(lengths, growths, strict=True):
+                found[str(length)][name]["peak_growth_bytes"] = growth
+
+
+def print_memory(options: argparse.Namespace) -> None:
+    growths = []
+    for length in options.lengths:
+        inputs = Inputs.random(length, options)
+        whole = partial(step, CONTENDERS[options.memory_of], inputs)
+        growths.append(peak_growth(whole, inputs.forget, options.device))
+    print(*growths)
+
+
 def variants(length: int, options: argparse.Namespace) -> dict:
-    """What settings, precision and shared key heads cost."""
+    """What settings, precision and shared key heads cost, of received attention alone and of the one pass."""
     cases: dict[str, tuple[Inputs, dict]] = {
         name: (Inputs.random(length, options), settings) for name, settings in VARIANTS.items()
     }
@@ -156,41 +187,60 @@ def variants(length: int, options: argparse.Namespace) -> dict:
     padded = Inputs.random(length, options)
     mask = torch.arange(length, device=options.device).expand_as(padded.weights) >= length // 2
     cases["left half is padding"] = replace(padded, weights=padded.weights * mask * 2), {"key_mask": mask}
-    whole = {n: partial(step, partial(received, **settings), x) for n, (x, settings) in cases.items()}
-    forward = {n: partial(forward_only, x, **settings) for n, (x, settings) in cases.items()}
-    both = [times(steps, options.repeats, options.device) for steps in (whole, forward)]
-    return {
-        name: {
-            "seconds": statistics.median(both[0][name]),
-            "forward_seconds": statistics.median(both[1][name]),
+    trials = {(ALONE, name): (partial(received, **settings), x) for name, (x, settings) in cases.items()}
+    if options.device == "cpu":
+        trials |= {
+            (ONE_PASS, name): (partial(one_pass, **settings), x)
+            for name, (x, settings) in cases.items()
+            if "row_fraction" not in settings
         }
-        for name in cases
-    }
+    found: dict[str, dict] = {ALONE: {}, ONE_PASS: {}}
+    for column, run_one in (("seconds", step), ("forward_seconds", forward_only)):
+        steps = {f"{who}|{name}": partial(run_one, *trial) for (who, name), trial in trials.items()}
+        for key, seconds in times(steps, max(3, repeats(length, options) // 2), options.device).items():
+            who, name = key.split("|")
+            found[who].setdefault(name, {})[column] = min(seconds)
+    return found
 
 
-def values(x: Inputs, **settings) -> list[Tensor]:
+def values(x: Inputs, **settings) -> dict[str, Tensor]:
     """What is received and the gradients of queries and keys, in float64."""
     found = received_attention(
         x.query, x.key, scaling=x.query.shape[-1] ** -0.5, weights=x.weights, **settings
     )
     gradients = torch.autograd.grad(found, (x.query, x.key), x.received_slope.to(found.dtype))
-    return [tensor.detach().double() for tensor in (found, *gradients)]
+    return named(("received", "d query", "d key"), (found, *gradients))
 
 
-def distances(found: list[Tensor], truth: list[Tensor]) -> dict[str, float]:
-    relative = [float((a - b).norm() / b.norm()) for a, b in zip(found, truth, strict=True)]
-    return dict(zip(("received", "query", "key"), relative, strict=True))
+def values_of_one_pass(x: Inputs, **settings) -> dict[str, Tensor]:
+    """Both outputs and all gradients, in float64."""
+    outputs = attention_and_received(
+        x.query, x.key, x.value, scaling=x.query.shape[-1] ** -0.5, weights=x.weights, **settings
+    )
+    slopes = x.output_slope.to(outputs[0].dtype), x.received_slope.to(outputs[1].dtype)
+    gradients = torch.autograd.grad(outputs, (x.query, x.key, x.value), slopes)
+    return named(("output", "received", "d query", "d key", "d value"), (*outputs, *gradients))
+
+
+def named(names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    return {name: tensor.detach().double() for name, tensor in zip(names, tensors, strict=True)}
+
+
+def distances(found: dict[str, Tensor], truth: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float((found[name] - truth[name]).norm() / truth[name].norm()) for name in truth}
 
 
 def errors(options: argparse.Namespace) -> dict:
-    """Errors of both engines, and the noise of one sample of rows, at the first length."""
+    """Errors of the engines against plain float64, at the first length."""
     rows = {}
+    measured = {ALONE: values} | ({ONE_PASS: values_of_one_pass} if options.device == "cpu" else {})
     for dtype in ("float32", "bfloat16"):
         x = Inputs.random(options.lengths[0], argparse.Namespace(**vars(options) | {"dtype": dtype}))
         exact = Inputs(*(t.detach().double().requires_grad_(t.requires_grad) for t in vars(x).values()))
-        truth = values(exact, impl="plain")
-        for impl in ("plain", "auto"):
-            rows[f"{dtype}, {impl}"] = distances(values(x, impl=impl), truth)
+        for name, of in measured.items():
+            truth = of(exact, impl="plain")
+            for impl in ("plain", "auto"):
+                rows[f"{name}, {dtype}, {impl}"] = distances(of(x, impl=impl), truth)
     return rows
 
 
@@ -210,12 +260,14 @@ def same(options: argparse.Namespace) -> list[str]:
 
 
 def run(options: argparse.Namespace) -> dict:
+    found = {str(length): side_by_side(length, options) for length in options.lengths}
+    add_memory(found, options)
     return {
         "command": " ".join(["python", *sys.argv]),
         "device": machine(options.device),
         "versions": versions("torch", "triton"),
         "sizes": {name: getattr(options, name) for name in ("batch", "heads", "width", "dtype")},
-        "side_by_side": {str(length): side_by_side(length, options) for length in options.lengths},
+        "side_by_side": found,
         "variants": {str(length): variants(length, options) for length in options.variant_lengths},
         "noise": {str(length): noise(length, options) for length in options.variant_lengths},
         "errors": errors(options),
@@ -240,53 +292,44 @@ def page(result: dict) -> str:
     ]
     lengths = result["side_by_side"]
     names = list(CONTENDERS)
+    lines += table(["S", *names], [[s, *(milliseconds(r.get(n)) for n in names)] for s, r in lengths.items()])
     lines += table(
-        ["S", *names],
-        [[s, *(milliseconds(rows.get(name)) for name in names)] for s, rows in lengths.items()],
-    )
-    lines += table(
-        [f"{OURS}, as a share of", *EAGER],
+        ["as a share of", *EAGER],
         [
-            [f"S={s}", *(share(rows, name) for name in EAGER)]
+            [f"{ours}, S={s}, {kind}", *(share(rows, ours, name, key) for name in EAGER)]
+            for ours in (BESIDE, ONE_PASS)
             for s, rows in lengths.items()
-            if next(iter(EAGER)) in rows
+            for kind, key in (("median", "seconds"), ("fastest", "fastest"))
+            if ours in rows and set(EAGER) <= set(rows)
         ],
     )
     lines += ["Growth of peak memory in MB, gradients included:"]
-    lines += table(
-        ["S", *names],
-        [[s, *(megabytes(rows.get(name)) for name in names)] for s, rows in lengths.items()],
-    )
-    lines += ["What settings cost: forward and backward / forward alone, milliseconds."]
+    lines += table(["S", *names], [[s, *(megabytes(r.get(n)) for n in names)] for s, r in lengths.items()])
+    lines += ["What settings cost: forward and backward / forward alone, milliseconds, fastest."]
     some = result["variants"]
     lines += table(
-        ["", *(f"S={s}" for s in some)],
+        ["", *(f"{who}, S={s}" for who in (ALONE, ONE_PASS) for s in some)],
         [
-            [
-                name,
-                *(
-                    f"{each[name]['seconds'] * 1e3:.1f} / {each[name]['forward_seconds'] * 1e3:.1f}"
-                    for each in some.values()
-                ),
-            ]
-            for name in next(iter(some.values()), {})
+            [name, *(both_times(each[who].get(name)) for who in (ALONE, ONE_PASS) for each in some.values())]
+            for name in next(iter(some.values()), {ALONE: {}})[ALONE]
         ],
     )
     lines += ["Noise of one sample of rows, relative to all rows:"]
-    head = ["", "received", "d query", "d key"]
-    lines += table(
-        head,
-        [
-            [f"S={s}, {name}", *(f"{v:.3f}" for v in row.values())]
-            for s, each in result["noise"].items()
-            for name, row in each.items()
-        ],
-    )
+    noises = {f"S={s}, {name}": row for s, each in result["noise"].items() for name, row in each.items()}
+    lines += numbers(noises, "{:.3f}")
     lines += ["Error, relative to float64:"]
-    lines += table(
-        head, [[name, *(f"{v:.1e}" for v in row.values())] for name, row in result["errors"].items()]
-    )
+    lines += numbers(result["errors"], "{:.1e}")
     return "\n".join(lines).replace("\n\n\n", "\n\n")
+
+
+def numbers(rows: dict[str, dict[str, float]], style: str) -> list[str]:
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    cells = [[n, *(style.format(row[c]) if c in row else "" for c in columns)] for n, row in rows.items()]
+    return table(["", *columns], cells)
+
+
+def both_times(row: dict | None) -> str:
+    return "" if row is None else f"{row['seconds'] * 1e3:.1f} / {row['forward_seconds'] * 1e3:.1f}"
 
 
 def milliseconds(row: dict | None) -> str:
@@ -297,8 +340,8 @@ def megabytes(row: dict | None) -> str:
     return "" if row is None else f"{row['peak_growth_bytes'] / 1e6:.0f}"
 
 
-def share(rows: dict, name: str) -> str:
-    return f"{rows[OURS]['seconds'] / rows[name]['seconds']:.2f}"
+def share(rows: dict, ours: str, name: str, key: str) -> str:
+    return f"{rows[ours][key] / rows[name][key]:.2f}"
 
 
 def parse() -> argparse.Namespace:
@@ -307,7 +350,7 @@ def parse() -> argparse.Namespace:
     )
     for name, value in {"batch": 4, "heads": 8, "width": 64, "repeats": 9}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[512, 1024, 2048, 4096])
+    parser.add_argument("--lengths", type=int, nargs="+", default=[512, 1024, 2048])
     parser.add_argument("--variant-lengths", type=int, nargs="*", default=[512, 2048])
     parser.add_argument(
         "--longest-eager", type=int, default=2048, help="beyond this eager attention does not run"
@@ -316,7 +359,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
-    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--memory-of", choices=list(CONTENDERS), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -325,9 +368,7 @@ def main() -> None:
     options = parse()
     torch.set_num_threads(options.threads)
     if options.memory_of:
-        name, length = options.memory_of
-        inputs = Inputs.random(int(length), options)
-        print(peak_growth(partial(step, CONTENDERS[name], inputs), inputs.forget, options.device))
+        print_memory(options)
         return
     result = run(options)
     options.output.mkdir(parents=True, exist_ok=True)

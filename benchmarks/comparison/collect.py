@@ -30,7 +30,7 @@ def collect(runs: Sequence[Run], against: str) -> dict[str, Any]:
     first = next((s for r, s in done if r.variant == against), done[0][1] if done else RunSummary(""))
     return {
         "versions": first.versions,
-        "hashes": {role: model["sha256"] for role, model in first.models.items()},
+        "hashes": {role: next(iter(_digests(model).values())) for role, model in first.models.items()},
         "data": {
             split: {**facts, "source": Path(facts["source"]).name} for split, facts in first.data.items()
         },
@@ -152,7 +152,8 @@ def _unlike(done: Sequence[tuple[Run, RunSummary]]) -> list[str]:
             start = (
                 f" with seed {run.seed}" if role == "student" else ""
             )  # new weights differ from seed to seed
-            facts[f"content of {Path(str(entry.get('source'))).name}{start}"] = str(entry.get("sha256"))[:12]
+            for kind, digest in _digests(entry).items():
+                facts[f"{kind} of {Path(str(entry.get('source'))).name}{start}"] = digest[:12]
         for key, value in facts.items():
             seen.setdefault(key, {}).setdefault(value, run.folder.name)
     return [
@@ -160,3 +161,9 @@ def _unlike(done: Sequence[tuple[Run, RunSummary]]) -> list[str]:
         for key, values in seen.items()
         if len(values) > 1
     ]
+
+
+def _digests(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Of a text or a model; a cached teacher's weights were never loaded, and only its files are known."""
+    kinds = {"sha256": "content", "files_sha256": "files"}
+    return {kind: str(entry[key]) for key, kind in kinds.items() if key in entry}

@@ -9,7 +9,7 @@ three or five seeds that is a rough statement, so wins are counted beside it.
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 

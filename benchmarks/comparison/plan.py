@@ -34,8 +34,8 @@ from stillroom.recipe.schema import Number, Recipe, Section, Whole
 from stillroom.recipe.sentences import place, sentence
 
 SIZES = ("small", "paper")
-OWNED = frozenset({"seed", "output"})
-"""Keys of a recipe that the comparison sets for every run."""
+OWNED = {"seed": "--seeds", "output": "--output"}
+"""Keys of a recipe that the comparison sets for every run, and where they come from."""
 Changes = dict[str, Any]
 
 
@@ -91,7 +91,7 @@ def read_plan(path: Path, size: str = "small") -> Plan:
             raise BadInput(f"{path} has no section paper; leave --size out, or add one with base and seeds")
         plan = plan.model_copy(update=dict(plan.paper))
     for changes in (plan.set, plan.trial, *plan.variants.values()):
-        if taken := OWNED & changes.keys():
+        if taken := OWNED.keys() & changes.keys():
             raise BadInput(f"{path}: {min(taken)} is set by the comparison for every run; take it out")
     return plan.model_copy(update={"base": _base(plan.base, path), "seeds": list(dict.fromkeys(plan.seeds))})
 

@@ -95,7 +95,7 @@ def schedule(
             raise BadInput(f"--only {name}: no such variant; there are {', '.join(plan.variants)}")
     for key in [text.partition("=")[0].strip() for text in sets]:
         if key in OWNED:
-            raise BadInput(f"--set {key}: the comparison sets it for every run; use --{key}{'s' * (key == 'seed')}")
+            raise BadInput(f"--set {key}: the comparison sets it for every run; use {OWNED[key]}")
     chosen = [name for name in plan.variants if not only or name in only or name == plan.against]
     slugs = [slug(name) for name in plan.variants]
     for name, short in zip(plan.variants, slugs, strict=True):

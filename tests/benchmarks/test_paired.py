@@ -147,6 +147,7 @@ def test_the_largest_rate_among_equals_is_chosen():
         ({"seeds": [-1]}, r"seeds.0: expected at least 0, got -1"),
         ({"rates": [0.0]}, r"rates.0: expected more than 0"),
         ({"variants": {"KD": {"seed": 3}}}, r"seed is set by the comparison"),
+        ({"trial": {"output": "x"}}, r"output is set by the comparison"),
         ({"variants": {"KD": {"objectives": ["hard.cros"]}}}, r"variant 'KD': objectives.0"),
         ({"variants": {"KD": {"training.max_step": 3}}}, r"variant 'KD': .*training.max_step: unknown key"),
         ({"variants": PLAN["variants"] | {"kd": {}}}, r"rename it"),
@@ -158,6 +159,11 @@ def test_the_largest_rate_among_equals_is_chosen():
 def test_a_bad_file_is_refused_before_any_run(tmp_path, changes, sentence):
     with pytest.raises(BadInput, match=sentence):
         schedule(read_plan(written(tmp_path, **changes)), tmp_path / "runs")
+
+
+def test_words_that_would_do_nothing_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="--set seed: the comparison sets it for every run; use --seeds"):
+        schedule(read_plan(written(tmp_path)), tmp_path, sets=["seed=3"])
 
 
 def test_another_size_brings_its_own_rates(tmp_path):
@@ -349,6 +355,17 @@ def test_files_that_changed_between_runs_are_said(compare, tmp_path):
     assert any("The version of torch is not the same" in each for each in results(tmp_path)["cautions"])
 
 
+def test_a_cached_teacher_is_known_by_its_files(compare, tmp_path):
+    compare("--seeds", "10")
+    for name, known in (("kd", "files_sha256"), ("hard_labels", "sha256")):
+        path = tmp_path / "runs" / f"{name}-seed10" / "run.json"
+        teacher = {"teacher": {"source": "big", known: "abc"}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"models": teacher}))
+    assert compare("--seeds", "10") == 0
+    assert results(tmp_path)["hashes"] == {"teacher": "abc"}
+    assert results(tmp_path)["cautions"] == []
+
+
 def test_stopping_ends_the_children_and_keeps_what_is_done(compare, tmp_path, monkeypatch):
     started, pressed = [], []
     popen, sleep = execute.subprocess.Popen, execute.time.sleep
@@ -403,9 +420,10 @@ def test_no_path_of_this_machine_is_in_the_command(compare, tmp_path):
     teacher = (
         f"teacher.model={BENCHMARKS.parent / 'src' / 'stillroom' / 'assets' / 'python_docs' / 'teacher'}"
     )
-    compare("--seeds", "10", "--set", teacher, "--jobs", "2")
+    compare("--seeds", "10", "--set", teacher, "--jobs", "2", "--only", "hard labels")
     assert results(tmp_path)["command"] == (
-        "python benchmarks/paired.py .../plan.yaml --jobs 2 --set teacher.model=.../teacher"
+        "python benchmarks/paired.py .../plan.yaml --jobs 2 --only 'hard labels' --seeds 10 "
+        "--set teacher.model=.../teacher"
     )
 
 

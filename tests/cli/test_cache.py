@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from folders import QUESTIONS, jsonl, model_folder
 
-from stillroom.core.record import read_jsonl, read_summary
+from stillroom.core.errors import BadInput
+from stillroom.core.record import read_jsonl, read_summary, write_summary
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +77,93 @@ def test_the_same_curve_without_the_weights(place, written, typed, tmp_path, mon
     assert any("answers from the cache" in note for note in summary.notes)
 
 
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_from_a_cache_that_was_moved(place, written, typed, tmp_path, no_teacher):
+    shutil.copytree(place / "cache", tmp_path / "a")
+    run = tmp_path / "run"
+    words = ["distill", place / "recipe.yaml", "--output", run, "--quiet", *CACHED]
+    words += [
+        "--set",
+        "training.save_strategy=steps",
+        "--set",
+        "training.save_total_limit=3",
+        "--set",
+        "training.save_steps=1",
+        "--set",
+    ]
+    assert typed(*words, f"teacher.cache={tmp_path / 'a'}").code == 0
+    before, summary = losses(run), read_summary(run)
+    summary.exit = "stopped"
+    write_summary(run, summary)
+    shutil.rmtree(run / "checkpoint-3")
+    shutil.move(tmp_path / "a", tmp_path / "b")
+    done = typed(*words, f"teacher.cache={tmp_path / 'b'}", "--resume")
+    assert done.code == 0, done.err
+    assert read_summary(run).exit == "done"
+    for name, curve in losses(run).items():
+        assert curve == pytest.approx(before[name], rel=1e-5), name
+
+
 def test_a_second_call_computes_nothing_and_loads_nothing(place, written, typed, no_teacher):
     done = typed("cache", place / "recipe.yaml", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["computed"] == 0
     assert "teacher.use=cached" in typed("cache", place / "recipe.yaml", "--quiet").out
+
+
+def test_a_batch_has_at_least_one_sample(place):
+    """From Python: with less, no sample would be computed, and the cache be called whole."""
+    from stillroom.api import cache
+    from stillroom.recipe.load import load_recipe
+
+    with pytest.raises(BadInput, match="batch_size of at least 1, got -1"):
+        cache(load_recipe(place / "recipe.yaml"), str(place / "none"), batch_size=-1)
+
+
+def test_nothing_is_loaded_either_where_no_head_is_kept(place, world, typed, tmp_path, request):
+    words = (
+        "cache",
+        place / "recipe.yaml",
+        "--set",
+        "objectives=[hidden.layerwise]",
+        "--output",
+        tmp_path / "c",
+        "--json",
+    )
+    assert json.loads(typed(*words).out)["computed"] == 40
+    request.getfixturevalue("no_teacher")
+    done = typed(*words)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["computed"] == 0
+
+
+def test_weights_that_are_downloaded_to_go_on_are_those_the_cache_was_begun_with(
+    place, written, world, typed, tmp_path, monkeypatch
+):
+    from stillroom.recipe import cache
+
+    shutil.copytree(place / "cache", tmp_path / "cache")
+    shutil.copytree(world / "teacher", tmp_path / "t")
+    (tmp_path / "t" / "model.safetensors").unlink()
+    other = model_folder(tmp_path / "other", seed=5, width=32)
+    load, source = cache.load_teacher, [other]
+
+    def fetched(choice):
+        shutil.copy(source[0] / "model.safetensors", tmp_path / "t")
+        return load(choice)
+
+    monkeypatch.setattr(cache, "load_teacher", fetched)
+    data = jsonl(tmp_path / "d.jsonl", [*QUESTIONS, {"instruction": "And now?", "output": "Something else."}])
+    words = [f"teacher.model={tmp_path / 't'}", f"teacher.cache={tmp_path / 'cache'}", f"data.train={data}"]
+    sets = [part for word in words for part in ("--set", word)]
+    done = typed("cache", place / "recipe.yaml", "--quiet", *sets)
+    assert done.code == 2, done.err
+    assert "teacher.weights" in done.err
+    (tmp_path / "t" / "model.safetensors").unlink()
+    source[0] = world / "teacher"
+    done = typed("cache", place / "recipe.yaml", "--json", *sets)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["computed"] == 1
 
 
 def refused(place, typed, *words) -> str:
@@ -165,6 +248,7 @@ def test_a_damaged_shard_is_named_and_repaired(place, written, typed, tmp_path):
         (("--set", "objectives=[hard.cross_entropy]"), "read nothing of a teacher"),
         (("--set", "objectives=[hard.cross_entropy]", "--set", "teacher=null"), "teacher"),
         (("--output", "OTHER", "--precision", "int8"), "expected a precision of"),
+        (("--output", __file__), "no cache can be written to"),
         (("--set", "objectives.1.top_k=9"), "requests"),
     ],
 )

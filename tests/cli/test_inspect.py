@@ -1,11 +1,15 @@
 """`stillroom inspect` on runs of a few steps."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from folders import QUESTIONS, jsonl
+from safetensors.torch import save_file
 
+from stillroom.core.errors import BadInput
 from stillroom.core.inspection import Inspection, read_inspection
 
 SMALL = ("--batches", 2, "--samples", 4, "--points", 3, "--directions", 1, "--quiet")
@@ -96,6 +100,36 @@ def test_one_part_alone_keeps_the_others_and_answers_stay_the_same(trained, type
 
 
 @pytest.mark.slow
+def test_the_order_of_the_words_changes_nothing(trained, typed):
+    """What goes to the end of training must not leave the student there for what begins at the start."""
+    assert typed("inspect", trained, "--only", "features,interference", *SMALL).code == 0
+    before = found(trained).interference
+    assert typed("inspect", trained, "--only", "interference", *SMALL).code == 0
+    assert found(trained).interference == before
+
+
+@pytest.mark.slow
+def test_an_edited_recipe_is_looked_at_anew(world, tmp_path, typed):
+    path = recipe(world, tmp_path / "edited")
+    assert typed("inspect", path, "--only", "interference", *SMALL).code == 0
+    path = recipe(world, tmp_path / "edited", objectives=["hard.cross_entropy"], teacher=None)
+    assert typed("inspect", path, "--only", "features", *SMALL).code == 0
+    assert found(tmp_path / "edited").interference is None
+
+
+@pytest.mark.slow
+def test_features_that_are_not_projected_have_no_control(world, tmp_path, typed):
+    objective = {"use": "attention.sharp", "rank_space": "none"}
+    path = recipe(world, tmp_path / "plain", objectives=["hard.cross_entropy", objective])
+    done = typed("inspect", path, "--only", "features", *SMALL)
+    assert done.code == 0, done.err
+    assert "Nothing is projected" in " ".join(done.out.split())
+    features = found(tmp_path / "plain").features
+    assert features is not None
+    assert {each.space for each in features[0].separations} == {"before projection"}
+
+
+@pytest.mark.slow
 def test_a_recipe_is_looked_at_before_it_is_run(world, tmp_path, typed):
     path = recipe(world, tmp_path / "new")
     done = typed("inspect", path, "--only", "interference", *SMALL)
@@ -153,6 +187,7 @@ def test_adapters_are_found_again(world, tmp_path, typed):
             ("--only", "gradients"),
             "--only: expected some of interference, features, landscape, got 'gradients'",
         ),
+        (("--reach", "nan"), "--reach: expected a finite loss, got nan"),
         (("--reach", 2, "--against", "x"), "--against and --reach both name a target loss; give one of them"),
         (("--against", "nowhere"), "nowhere is not a run folder"),
     ],
@@ -204,3 +239,41 @@ def test_sharp_shows_its_features(world, tmp_path, typed):
     assert seen.interference is not None
     assert "attention.sharp/token" in seen.interference.terms
     assert "unrelated random projections" in " ".join(done.out.split())
+
+
+@pytest.mark.slow
+def test_what_is_not_finite_is_no_target_and_no_measure(trained, world, typed, tmp_path):
+    other = shutil.copytree(trained, tmp_path / "other")
+    with (other / "metrics.jsonl").open("a") as file:
+        file.write(
+            json.dumps({"step": 4, "split": "train", "measure/a": float("nan"), "measure/b": 0.5}) + "\n"
+        )
+    summary = json.loads((other / "run.json").read_text())
+    (other / "run.json").write_text(json.dumps(summary | {"final": {"loss": float("nan")}}))
+    refused = typed("inspect", trained, "--against", other)
+    assert "has no final held-out loss to reach" in refused.err
+    assert typed("inspect", other, "--only", "features", *SMALL).code == 0
+    assert found(other).measures == {"b": 0.5}
+    summary["data"]["eval"]["sha256"] = "0"
+    (other / "run.json").write_text(json.dumps(summary))
+    refused = typed("inspect", trained, "--against", other)
+    assert refused.code == 2
+    assert "was evaluated on other held-out text" in refused.err
+
+
+@pytest.mark.slow
+def test_parts_of_other_objectives_are_one_sentence(trained, typed, tmp_path):
+    other = shutil.copytree(trained, tmp_path / "other")
+    save_file({"0.matrix": torch.zeros(2)}, other / "objective.safetensors")
+    refused = typed("inspect", other, "--only", "features", *SMALL)
+    assert refused.code == 2
+    assert "does not fit the objectives that its recipe builds" in refused.err
+    assert refused.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("counts", [{"batches": 0}, {"samples": 1}, {"directions": 0}])
+def test_counts_from_python_are_checked_too(trained, counts):
+    from stillroom.api import inspect
+
+    with pytest.raises(BadInput, match="expected at least"):
+        inspect(trained, **counts)

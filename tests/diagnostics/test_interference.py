@@ -102,7 +102,8 @@ def test_opposed_terms_and_a_constant():
     assert up_down.norm_ratio == pytest.approx(0.5, rel=1e-5)
     assert (up_constant.batches, up_constant.cosine) == (0, None)
     assert unheard([found]) == [
-        "opposed/constant has no gradient in the student (start); its pairs are left out. Is its weight zero?"
+        "opposed/constant has no gradient in the student (start), and its pairs are left out: its weight is zero, "
+        "or it does not depend on the student."
     ]
 
 

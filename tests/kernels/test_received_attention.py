@@ -13,7 +13,8 @@ from reference import received_attention as reference
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stillroom.core.errors import BadInput
-from stillroom.kernels.received_attention import _blocks, received_attention
+from stillroom.kernels import _attention_blocks as _blocks
+from stillroom.kernels.received_attention import received_attention
 from stillroom.kernels.received_attention._rows import sampled
 
 ENGINES = ("plain", "streaming")

@@ -56,7 +56,8 @@ def test_contradictions_are_refused_at_the_key_to_change(changes, path, words):
         ({"training": {"max_steps": 5, "warmup_steps": 5}}, "the warm-up never ends"),
         ({"training": {"max_steps": 5, "num_train_epochs": 2}}, "num_train_epochs has no effect"),
         (BLIND, "not measured"),
-        ({"data": {"train": "org/a", "eval": "org/a"}}, "nothing about unseen text"),
+        ({"data": {"train": "org/a", "eval": "org/a", "eval_split": "train"}}, "nothing about unseen text"),
+        ({"data": {"train": "a.jsonl", "eval": "a.jsonl"}}, "nothing about unseen text"),
         ({"teacher": {"model": "org/small"}}, "same model"),
         (
             {"objectives": ["logits.forward_kl", {"use": "logits.forward_kl", "weight": 0}]},
@@ -77,3 +78,9 @@ def test_defaults_raise_no_doubt(steps):
 def test_an_interval_of_another_strategy_does_not_matter():
     training = {"max_steps": 5, "save_steps": 500, "save_strategy": "no"}
     assert Recipe.model_validate(values(training=training)).warnings == []
+
+
+def test_two_splits_of_one_data_set_are_not_the_same_text():
+    for splits in ({}, {"train_split": "train[500:]", "eval_split": "train[:500]"}):
+        data = {"train": "org/a", "eval": "org/a", **splits}
+        assert not any("unseen text" in each for each in Recipe.model_validate(values(data=data)).warnings)

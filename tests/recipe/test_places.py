@@ -64,6 +64,22 @@ def test_of_many_checkpoints_some_are_looked_at(run):
     assert notes == ["Of 9 checkpoints 4 are looked at, evenly spread."]
 
 
+def test_a_run_that_broke_off_is_looked_at_up_to_its_last_checkpoint(run):
+    add_checkpoints(run, *range(10, 101, 10))
+    (run / "student").rmdir()
+    assert [visit.place.step for visit in visits(subject(run))[0]] == [0, 20, 50, 80, 100]
+
+
+def test_harvested_text_is_that_of_the_run(run):
+    values = subject(run).recipe.model_dump(mode="json")
+    values["data"] |= {"train": "python-docs", "eval": "python-docs"}
+    (run / "recipe.yaml").write_text(json.dumps(values))
+    (run / "data").mkdir()
+    (run / "data" / "train.jsonl").write_text("")
+    data = find_subject(run).recipe.data
+    assert (data.train, data.eval) == (str(run / "data" / "train.jsonl"), "python-docs")
+
+
 def test_a_damaged_checkpoint_is_passed_over(run):
     add_checkpoints(run, 50)
     (run / "checkpoint-50" / "trainable.safetensors").write_bytes(b"cut")

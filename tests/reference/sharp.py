@@ -37,13 +37,18 @@ def granularities(pooled: Tensor) -> dict[str, list[list[float]]]:
     }
 
 
-def features(maps: list[list[float]], frequency: Tensor, phase: Tensor) -> list[float]:
-    """H^g: the mean over the maps of gelu(layer norm(cosine features of the log ratio to the profile))."""
+def features(
+    maps: list[list[float]], frequency: Tensor, phase: Tensor, centering: str = "difference"
+) -> list[float]:
+    """H^g: the mean over the maps of gelu(layer norm(cosine features of the maps relative to the profile))."""
     width = len(frequency)
     total = [0.0] * width
     for values in maps:
         uniform = profile(len(values))
-        relative = [math.log(value / u + 1e-6) for value, u in zip(values, uniform, strict=True)]
+        if centering == "log_ratio":
+            relative = [math.log(value / u + 1e-6) for value, u in zip(values, uniform, strict=True)]
+        else:
+            relative = [value - u for value, u in zip(values, uniform, strict=True)]
         hidden = [
             sum(
                 each * math.sqrt(2 / width) * math.cos(position * float(frequency[k]) + float(phase[k]))

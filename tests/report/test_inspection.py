@@ -155,6 +155,8 @@ def test_sentence_on_interference_names_the_worst_pair():
 def test_sentence_on_features_weighs_the_control(silhouette, verdict):
     found = Features("f", Place("end", 1), 2, [], [separation("after projection", 0.39, silhouette)], [])
     assert verdict in features_sentence(found)
+    found.separations = [separation("before projection", None)]
+    assert features_sentence(found).endswith("separate with a silhouette of 0.40.")
 
 
 def test_sentence_on_the_landscape():

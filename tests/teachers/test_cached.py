@@ -68,7 +68,6 @@ def test_shapes_and_what_lies_on_padding_are_the_live_ones(exact):
         assert torch.equal(ours[~batch.teacher.predicts], theirs[~batch.teacher.predicts])
     for request in (ReceivedAttention(1), ReceivedAttention(2, "response")):
         assert cached[request].shape == live[request].shape
-        assert cached[request].is_contiguous() or cached[request].sum() > 0
         hidden = batch.teacher.attention_mask[:, None, :].expand_as(cached[request]) == 0
         assert (cached[request][hidden] == 0).all()
         torch.testing.assert_close(cached[request].sum(-1), torch.ones(cached[request].shape[:2]))

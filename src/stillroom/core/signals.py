@@ -74,9 +74,10 @@ class ReceivedAttention(Request):
 
 @dataclass(frozen=True)
 class TopTokens(Request):
-    """The `k` likeliest next tokens at every position and the probability of all others, a `TopTokenProbs`.
+    """The `k` likeliest next tokens and the probability of all others, a `TopTokenProbs`.
 
-    `temperature` divides the logits first: the mass of the others at one temperature does not tell that at another.
+    Answered where a trained token is predicted; elsewhere it means nothing. `temperature` divides the logits first:
+    the mass of the others at one temperature does not tell that at another.
     """
 
     k: int

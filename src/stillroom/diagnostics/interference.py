@@ -125,7 +125,8 @@ def unheard(places: Sequence[Gradients]) -> list[str]:
             if norm is not None and norm <= TINY:
                 silent.setdefault(term, []).append(each.place.name)
     return [
-        f"{term} has no gradient in the student ({', '.join(names)}); its pairs are left out. Is its weight zero?"
+        f"{term} has no gradient in the student ({', '.join(names)}), and its pairs are left out: its weight is zero, "
+        "or it does not depend on the student."
         for term, names in silent.items()
     ]
 

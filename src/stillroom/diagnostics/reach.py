@@ -36,7 +36,12 @@ def held_out(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, f
     found: dict[float, tuple[float, float]] = {}
     for row in rows:
         loss = row.get(METRIC)
-        if row.get("split") == "eval" and isinstance(loss, int | float) and math.isfinite(loss) and key in row:
+        if (
+            row.get("split") == "eval"
+            and isinstance(loss, int | float)
+            and math.isfinite(loss)
+            and key in row
+        ):
             found[row["step"]] = (float(row[key]), float(loss))
     return [found[step] for step in sorted(found)]
 

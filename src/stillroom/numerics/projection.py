@@ -22,7 +22,7 @@ def frames(
     initialization: Initialization,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """`count` random frames `[count,width,rank]`, float32.
+    """`count` random frames `[count,width,rank]`, float32, with `rank` at most `width`.
 
     "joint_qr": one QR of all columns together, so that all are orthonormal where they fit (else each frame alone
     is). "independent_qr": one QR each. "gram_schmidt": all columns together, one after the other; the frames of

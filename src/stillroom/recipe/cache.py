@@ -19,7 +19,7 @@ from stillroom.recipe.prepare import Prepared, prepare
 from stillroom.recipe.schema import Recipe
 from stillroom.teachers.live import LiveTeacher
 from stillroom.teachers.store.answers import check_storable
-from stillroom.teachers.store.manifest import Manifest
+from stillroom.teachers.store.manifest import Manifest, differences
 from stillroom.teachers.store.writer import Ask, Plan, fill, locked, missing, open_plan
 
 VERSIONS = ("stillroom", "torch", "transformers")
@@ -57,7 +57,9 @@ def write_cache(
     `BadInput` before any weight is loaded where that is possible.
     """
     display = display or Silent()
-    target = Path(folder or (recipe.teacher and recipe.teacher.cache) or _nowhere())
+    if batch_size is not None and batch_size < 1:
+        raise BadInput(f"expected a batch_size of at least 1, got {batch_size}")
+    target = Path(folder or (recipe.teacher and recipe.teacher.cache) or _nowhere()).expanduser()
     prepared = prepare(_live(recipe), display)
     if not prepared.teacher_requests:
         raise BadInput(
@@ -126,11 +128,12 @@ def _compute(
 
 def _settle_weights(manifest: Manifest, plan: Plan, source: str) -> None:
     """Weights of the Hub may have been fetched just now: hold them against those the cache was begun with."""
-    found = plan.identity["teacher.weights"] or weights_hash(source)
-    name = {"teacher.weights": found}
-    if manifest.shards and (sentences := differences(plan.folder, manifest.identity | name, manifest.identity)):
+    known = plan.identity["teacher.weights"] or weights_hash(source)
+    identity = manifest.identity | {"teacher.weights": known}
+    if manifest.files and (sentences := differences(plan.folder, manifest.identity, identity)):
         raise BadInput("\n".join(sentences))
-    manifest.identity |= name
+    if known is not None:
+        manifest.identity = identity
 
 
 def _identity(prepared: Prepared) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """Keys that are fine one by one and do not go together (`find`), and what is allowed but hardly meant
 (`doubts`)."""
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from stillroom.data.sources import looks_like_path
 from stillroom.recipe.problems import Problem
 
 if TYPE_CHECKING:
@@ -129,10 +131,19 @@ def _odd_choices(recipe: "Recipe") -> Iterator[str]:
         yield "training.max_steps decides the length of the run; training.num_train_epochs has no effect."
     if recipe.data.eval is None:
         yield "data.eval is not given: the student is not measured on held-out text."
-    elif recipe.data.eval == recipe.data.train and recipe.data.eval != "python-docs":
+    elif _same_text(recipe):
         yield f"data.eval is data.train ({recipe.data.eval}): the results will say nothing about unseen text."
     if teacher is not None and teacher.model == recipe.student.model and recipe.student.init == "pretrained":
         yield f"student and teacher are the same model ({teacher.model}): there may be nothing to learn."
     for name, objective in zip(recipe.objective_names, recipe.objectives, strict=True):
         if objective.weight == 0:
             yield f"{name} has weight 0: it is computed and recorded, and trains nothing."
+
+
+def _same_text(recipe: "Recipe") -> bool:
+    """Files have no splits; parts of one data set of the hub may be different text."""
+    data = recipe.data
+    if data.eval != data.train or data.train == "python-docs":
+        return False
+    is_file = looks_like_path(data.train) or os.path.exists(data.train)
+    return is_file or data.eval_split == data.train_split

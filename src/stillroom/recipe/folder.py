@@ -1,5 +1,6 @@
 """The run folder: who may write into it, and where a stopped run goes on."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -24,8 +25,10 @@ from stillroom.core.record import (
 from stillroom.recipe.load import load_recipe
 from stillroom.recipe.schema import PYTHON_DOCS, Recipe
 
-FREE = frozenset({"output", "training.logging_steps", "training.eval_steps", "training.save_steps"})
-"""Keys that may differ when a run is resumed: they change what is written, not what is learned."""
+FREE = frozenset(
+    {"output", "teacher.cache", "training.logging_steps", "training.eval_steps", "training.save_steps"}
+)
+"""Keys that may differ when a run is resumed: they change what is written or where it lies, not what is learned."""
 
 
 def is_main_process() -> bool:
@@ -72,6 +75,18 @@ def check_same_data(recipe: Recipe, data: dict[str, dict]) -> None:
             )
 
 
+def check_same_cache(recipe: Recipe, precision: str) -> None:
+    """Refuse to go on from a cache of another precision: all else of a cache is held against the recipe anyway."""
+    run = Path(recipe.output)
+    models = read_summary(run).models if (run / SUMMARY).exists() else {}
+    before = models.get("teacher", {}).get("cache_precision", precision)
+    if before != precision:
+        raise BadInput(
+            f"--resume: {run} was started from a cache stored as {before}, and this one is stored as {precision}; "
+            "give the old one (teacher.cache), or start a new run with another --output"
+        )
+
+
 def open_run(recipe: Recipe) -> Path:
     run = Path(recipe.output)
     run.mkdir(parents=True, exist_ok=True)
@@ -86,7 +101,10 @@ def rewind(run: Path, step: int) -> None:
 
 
 def _check_same(recipe: Recipe, run: Path) -> None:
-    before, now = _flat(load_recipe(run / RECIPE).model_dump()), _flat(recipe.model_dump())
+    cache = recipe.teacher and recipe.teacher.cache
+    # where the cache was is not looked for: it may have been moved
+    moved = [f"teacher.cache={json.dumps(cache)}"] if cache else []
+    before, now = _flat(load_recipe(run / RECIPE, moved).model_dump()), _flat(recipe.model_dump())
     differing = sorted(
         key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key not in FREE
     )

@@ -91,7 +91,7 @@ def _training() -> str:
             "## `training`",
             "",
             "Fields of `transformers.TrainingArguments`, unchanged, as the installed version knows them.",
-            "`lr_scheduler_type` has one more choice, `onecycle`.",
+            "`lr_scheduler_type` has one more choice, `onecycle`; `optim` has two, `came` and `microadam`.",
             "",
             about,
             "",

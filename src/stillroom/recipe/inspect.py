@@ -63,7 +63,9 @@ def inspect(
         "features": work.features,
         "landscape": lambda: work.landscape(points, directions),
     }
-    for name in PARTS:  # in this order: the first goes through all of training, and nothing leads back to its start
+    for (
+        name
+    ) in PARTS:  # in this order: the first goes through all of training, and nothing leads back to its start
         if only and name not in only:
             continue
         started = time.monotonic()

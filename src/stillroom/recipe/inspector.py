@@ -154,9 +154,9 @@ class Inspector:
         return self.teacher.answer(Batch.from_inputs(inputs), self.pair.teacher_requests)
 
     def _batches(self, most: int) -> list[dict[str, Tensor]]:
-        """The first batches of the training text in an order of its own, full ones only; all of a text below one."""
+        """The first batches of the training text in an order of its own, full ones only (`prepare` saw to one)."""
+        size = self.subject.recipe.training["per_device_train_batch_size"]
         data = self.prepared.train
-        size = min(self.subject.recipe.training["per_device_train_batch_size"], len(data))
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.seed)).tolist()
         chunks = [order[first : first + size] for first in range(0, len(order) - size + 1, size)][:most]
         batches = [self.collator([data[index] for index in chunk]) for chunk in chunks]

@@ -83,12 +83,15 @@ def visits(subject: Subject) -> tuple[list[Visit], list[str]]:
         return found, ["The recipe has not been run: only the student before training is looked at."]
     notes = []
     paths = checkpoint.checkpoints(run)
-    has_end = (run / STUDENT).is_dir() and subject.summary is not None
+    needed = STUDENT if subject.recipe.student.lora is None else ADAPTER
+    has_end = (run / needed).is_dir() and subject.summary is not None
     if has_end and not subject.recipe.training.get("load_best_model_at_end"):
         paths = [path for path in paths if _step(path) != steps]  # the end is the same weights
     if len(paths) > MOST_CHECKPOINTS:
         notes.append(f"Of {len(paths)} checkpoints {MOST_CHECKPOINTS} are looked at, evenly spread.")
-        stretch = len(paths) / (MOST_CHECKPOINTS + has_end)  # without an end, the last checkpoint is among them
+        stretch = len(paths) / (
+            MOST_CHECKPOINTS + has_end
+        )  # without an end, the last checkpoint is among them
         paths = [paths[round((i + 1) * stretch) - 1] for i in range(MOST_CHECKPOINTS)]
     for path in paths:
         if reason := checkpoint.fault(path):
@@ -115,7 +118,14 @@ def load_end(pair: Pair, recipe: Recipe, run: Path) -> None:
         final = Student(model=str(run / STUDENT), dtype=recipe.student.dtype)
         student.load_state_dict(load_student(final, recipe.seed).state_dict())
     if (run / OBJECTIVE).exists():
-        pair.parts.load_state_dict(load_file(run / OBJECTIVE))
+        try:
+            pair.parts.load_state_dict(load_file(run / OBJECTIVE))
+        except RuntimeError as error:
+            fault = str(error).splitlines()[-1].strip()
+            raise BadInput(
+                f"{run / OBJECTIVE} does not fit the objectives that its recipe builds ({fault}): it was changed, or "
+                "written by another version of stillroom; inspect the run with that one"
+            ) from error
 
 
 def _loader(path: Path) -> Callable[[Pair], None]:

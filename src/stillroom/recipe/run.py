@@ -70,6 +70,8 @@ def run_recipe(
     prepared = prepare(recipe, display)
     if resume:
         folder.check_same_data(recipe, prepared.data)
+        if prepared.cached is not None:
+            folder.check_same_cache(recipe, prepared.cached.store.manifest.precision)
     elif overwrite:
         folder.clear(recipe)
     return _Run(prepared, arguments, name, display).execute(resume)

@@ -189,7 +189,9 @@ def features_sentence(found: Features) -> str:
     after = next((each for each in found.separations if each.by_construction is not None), None)
     if after is None:
         first = found.separations[0]
-        return f"The granularities of the {first.side} separate with a silhouette of {cosine(first.silhouette)}."
+        return (
+            f"The granularities of the {first.side} separate with a silhouette of {cosine(first.silhouette)}."
+        )
     control = after.by_construction or 0.0
     opening = (
         f"After projection the granularities of the {after.side} separate with a silhouette of "
@@ -197,7 +199,7 @@ def features_sentence(found: Features) -> str:
         f"reaches {cosine(control)}"
     )
     if after.silhouette <= control + 0.05:
-        return f"{opening}: whatever clusters there are come from the projections and say nothing about the model."
+        return f"{opening}: projections alone give as much, so the clusters say nothing about the model."
     return f"{opening}: the projections alone do not explain all of it."
 
 

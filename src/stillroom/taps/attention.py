@@ -6,9 +6,12 @@ padding mask in silence. Gemma 2 soft-caps its scores, which SDPA cannot: softma
 computed here in blocks of queries. Attention sinks (gpt-oss) and position biases (T5) are refused by name.
 
 What is seen is stored by layer, so that a second call overwrites the first, and only while a `Recorder` is
-active: the recomputation of gradient checkpointing happens after that and stores nothing. Received attention is
-reduced on the spot where no gradient is wanted. With gradient it waits for the end of the forward pass: a
-checkpointed layer must compute the same when it is run again.
+active: the recomputation of gradient checkpointing happens after that and stores nothing.
+
+On a CPU received attention comes from the pass that computes the layer's output: the map is computed once for both.
+It is a pass of its own beside SDPA on other devices, with attention dropout, and where the mask is not just causal
+with a window and padding; then it is reduced on the spot where no gradient is wanted, else at the end of the forward
+pass. Checkpointed layers always wait for that end: they must compute the same when they are run again.
 """
 
 from collections import Counter
@@ -27,7 +30,7 @@ from transformers.masking_utils import sdpa_mask
 from stillroom.core.batch import Side
 from stillroom.core.errors import BadInput
 from stillroom.core.signals import QueryKey, QueryKeys, ReceivedAttention, Request, Values
-from stillroom.taps.received import reduced
+from stillroom.taps.received import is_plain, reduced, reduced_with_output
 
 NAME = "stillroom"
 QUERY_BLOCK = 256
@@ -37,17 +40,25 @@ FROM_ATTENTION = (QueryKey, Values, ReceivedAttention)
 
 
 class Recorder:
-    """Answers to what is asked of attention in one forward pass over `side`, and how often each layer was seen."""
+    """Answers to what is asked of attention in one forward pass over `side`, and how often each layer was seen.
 
-    def __init__(self, requests: Collection[Request], side: Side | None = None) -> None:
+    `reruns` says that layers will be run again for their gradients, without this recorder.
+    """
+
+    def __init__(
+        self, requests: Collection[Request], side: Side | None = None, *, reruns: bool = False
+    ) -> None:
         self.wanted = frozenset(requests)
         self.side = side
         self.answers: dict[Request, Any] = {}
         self.calls: Counter[int] = Counter()
+        self.reruns = reruns
         self.wants_gradient = torch.is_grad_enabled()
         self._unreduced: dict[ReceivedAttention, QueryKeys] = {}
+        self._plain: dict[tuple[int, int | None], tuple[Tensor | None, bool]] = {}
 
     def see(self, layer: int, seen: QueryKeys, value: Tensor) -> None:
+        """Keep what is asked about a layer."""
         self.calls[layer] += 1
         for request in self.wanted:
             if not isinstance(request, FROM_ATTENTION) or request.layer != layer:
@@ -60,8 +71,24 @@ class Recorder:
                     self.answers[request] = value
                 case ReceivedAttention():
                     self._unreduced[request] = seen
-                    if not self.wants_gradient:
-                        self.reduce()
+
+    def output(self, layer: int, seen: QueryKeys, value: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Output `[B,S,H,e]` of a layer if it falls out of the pass that answers a request, else None."""
+        request = min((each for each in self._unreduced if each.layer == layer), default=None, key=repr)
+        if request is None or self.reruns or value.device.type != "cpu" or not self._is_plain(mask, seen):
+            return None
+        assert self.side is not None, "received attention needs the text that it is averaged over"
+        output, self.answers[request] = reduced_with_output(request, seen, value, self.side)
+        del self._unreduced[request]
+        return output
+
+    def _is_plain(self, mask: Tensor | None, seen: QueryKeys) -> bool:
+        """Looked at once for all layers that share a mask, which is kept so that its id stays its own."""
+        key = id(mask), seen.window
+        if key not in self._plain:
+            assert self.side is not None, "received attention needs the text that it is averaged over"
+            self._plain[key] = mask, is_plain(mask, self.side, seen.window)
+        return self._plain[key][1]
 
     def reduce(self) -> None:
         """Answer what has been asked of received attention and seen so far."""
@@ -124,10 +151,16 @@ def attention(
                 f"{type(module).__name__} uses {name}, which cannot be recorded: choose other signals."
             )
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    recorder = _active.get()
+    recorder, output = _active.get(), None
     if recorder is not None:
-        seen = QueryKeys(query, key, scaling, softcap, sliding_window or None)
-        recorder.see(_layer(module), seen, value)
+        seen, layer = QueryKeys(query, key, scaling, softcap, sliding_window or None), _layer(module)
+        recorder.see(layer, seen, value)
+        if dropout == 0.0 and (attention_mask is not None or _is_causal(module, extras)):
+            output = recorder.output(layer, seen, value, attention_mask)
+        if not recorder.wants_gradient:
+            recorder.reduce()
+    if output is not None:
+        return output, None
     if softcap is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **extras
@@ -139,6 +172,12 @@ def _layer(module: nn.Module) -> int:
     index = module.layer_idx
     assert isinstance(index, int)
     return index + 1
+
+
+def _is_causal(module: nn.Module, extras: dict[str, Any]) -> bool:
+    """What SDPA takes the absence of a mask for."""
+    given = extras.get("is_causal")
+    return getattr(module, "is_causal", True) if given is None else given
 
 
 def _softcapped(

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -37,7 +38,7 @@ def capture(
     the model in messages.
     """
     lm = causal_lm(model)
-    recorder = Recorder({*requests, *_needs(requests)}, side)
+    recorder = Recorder({*requests, *_needs(requests)}, side, reruns=_reruns(lm))
     answers = recorder.answers
     if recorder.wanted - {Head(), Embedding()}:
         with recording(recorder), _hooks(lm, recorder):
@@ -65,6 +66,13 @@ def capture(
 def _needs(requests: Collection[Request]) -> set[Request]:
     """What is recorded to answer other requests, and not handed out itself."""
     return {FinalHidden(), Head()} if any(isinstance(each, TopTokens) for each in requests) else set()
+
+
+def _reruns(lm: PreTrainedModel) -> bool:
+    """Whether gradient checkpointing will run layers again in the backward pass."""
+    return torch.is_grad_enabled() and any(
+        module.training and getattr(module, "gradient_checkpointing", False) for module in lm.modules()
+    )
 
 
 def model_inputs(module: nn.Module, side: Side) -> dict[str, Any]:

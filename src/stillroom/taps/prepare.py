@@ -55,13 +55,11 @@ def _select_attention(lm: PreTrainedModel, probe: Side, requests: Collection[Req
     layers = {request.layer for request in requests if isinstance(request, FROM_ATTENTION)}
     _check_layer_types(lm, layers)
     before = lm.config._attn_implementation
-    if before == NAME:
-        return
     expected = _logits(lm, probe)
     register()
     lm.set_attn_implementation(NAME)
     try:
-        with recording(Recorder(())) as recorder:
+        with recording(Recorder(requests, probe)) as recorder:
             tapped = _logits(lm, probe)
         _check_calls(lm, recorder, layers)
         _check_equal(lm, probe, tapped, expected, "computes other logits when its attention is recorded")

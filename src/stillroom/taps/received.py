@@ -1,9 +1,11 @@
 """Received attention from the queries and keys of a layer: which rows are averaged, and how they are weighted."""
 
+import torch
 from torch import Tensor
 
 from stillroom.core.batch import Side
 from stillroom.core.signals import QueryKeys, ReceivedAttention
+from stillroom.kernels.attention_and_received import attention_and_received
 from stillroom.kernels.received_attention import received_attention
 
 
@@ -22,7 +24,46 @@ def reduced(request: ReceivedAttention, seen: QueryKeys, side: Side) -> Tensor:
     )
 
 
+def reduced_with_output(
+    request: ReceivedAttention, seen: QueryKeys, value: Tensor, side: Side
+) -> tuple[Tensor, Tensor]:
+    """The same from one pass, after the output of the layer `[B,S,H,e]`, which is zero on padding."""
+    device = seen.query.device
+    output, received = attention_and_received(
+        seen.query,
+        seen.key,
+        value,
+        scaling=seen.scaling,
+        weights=row_weights(request, side).to(device),
+        key_mask=side.attention_mask.to(device).bool(),
+        window=seen.window,
+        is_causal=True,
+        softcap=seen.softcap,
+    )
+    return output.transpose(1, 2), received
+
+
 def row_weights(request: ReceivedAttention, side: Side) -> Tensor:
     """Weights `[B,S]` that are equal on the rows asked for and sum to one; all zero where a sample has no such row."""
     rows = side.attention_mask.bool() if request.rows == "real" else side.predicts
     return rows.float() / rows.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def is_plain(mask: Tensor | None, side: Side, window: int | None) -> bool:
+    """Whether a mask `[B,1,S,S]`, true where a query sees a key, is what a window and the padding of `side` make it.
+
+    Only rows of real tokens count. No mask stands for causal attention over text without padding.
+    """
+    exists = side.attention_mask.bool()
+    length = exists.shape[1]
+    if mask is None:
+        return bool(exists.all()) and (window is None or window >= length)
+    if mask.dtype != torch.bool or mask.shape != (len(exists), 1, length, length):
+        return False
+    exists = exists.to(mask.device)
+    at = torch.arange(length, device=mask.device)
+    sees = at[None, :] <= at[:, None]
+    if window is not None:
+        sees &= at[None, :] > at[:, None] - window
+    differs = (mask[:, 0] != (sees & exists[:, None, :])) & exists[:, :, None]
+    return not bool(differs.any())

@@ -8,6 +8,7 @@ Paper:    SHARP, appendix A; Luo et al. (2023), CAME; Zhao et al. (2024), GaLore
 Differs:  `came` takes beta3, clip_threshold from `optim_args`; `microadam` m, k_init, quant_block_size
 """
 
+import math
 import re
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -29,9 +30,7 @@ _PACKAGES = (
     (r"microadam", {"ista_daslab_optimizers": "ista-daslab-optimizers"}),
     (r"galore_.*", {"galore_torch": "galore-torch", "bitsandbytes": "bitsandbytes"}),
     (r"apollo_.*", {"apollo_torch": "apollo-torch"}),
-    (r"(ada)?lomo", {"lomo_optim": "lomo-optim"}),
     (r"grokadamw", {"grokadamw": "grokadamw"}),
-    (r"schedule_free_.*", {"schedulefree": "schedulefree"}),
     (r"stable_adamw", {"optimi": "torch-optimi"}),
     (r"adamw_torch_[48]bit", {"torchao": "torchao"}),
     (r"adamw_torch_xla", {"torch_xla": "torch_xla"}),
@@ -46,18 +45,17 @@ _OPTIONS: dict[str, dict[str, type]] = {
     "microadam": {"m": int, "k_init": float, "quant_block_size": int},
     "galore": {"rank": int, "update_proj_gap": int, "scale": float, "proj_type": str},
 }
-"""What `optim_args` may hold where the optimizer is built here."""
+"""What `optim_args` may hold where the optimizer is built here: numbers above 0, and one of `_PROJECTIONS`."""
+_AT_MOST_ONE = ("beta3", "k_init")
+_PROJECTIONS = ("std", "reverse_std", "right", "left", "full")
 
 _GALORE = {"rank": 128, "update_proj_gap": 200, "scale": 0.25, "proj_type": "std"}
 
 
 def check(name: str, arguments: "TrainingArguments") -> None:
     """Raise `BadInput` for what would otherwise fail after the weights are loaded; imports no optimizer."""
-    if name.endswith("_layerwise"):
-        raise BadInput(
-            f"training.optim: {name} updates weights during the backward pass, before gradients are clipped and "
-            f"checked, and cannot be resumed; use {name.removesuffix('_layerwise')}"
-        )
+    if reason := unfit(name):
+        raise BadInput(f"training.optim: {name} {reason}")
     for module, package in packages(name).items():
         if find_spec(module) is None:
             raise BadInput(f"training.optim: {name} needs {package}; pip install {package}")
@@ -71,12 +69,33 @@ def check(name: str, arguments: "TrainingArguments") -> None:
             f"training.optim_target_modules: {name} needs it: all-linear, or parts of names of the student's linear "
             "layers such as [attn, mlp]"
         )
-    if name.startswith(("microadam", "apollo_")) and arguments.save_strategy != "no":
+    if not resumable(name) and arguments.save_strategy != "no":
         raise BadInput(
             f"training.save_strategy: {name} does not hand out its whole state, so a checkpoint could not go on; "
             "set it to 'no'"
         )
     _options(name, arguments)
+
+
+def unfit(name: str) -> str | None:
+    """Why an optimizer that transformers knows cannot be used here, and what can; None where it can be."""
+    if name in ("lomo", "adalomo") or name.endswith("_layerwise"):
+        instead = name.removesuffix("_layerwise") if name.endswith("_layerwise") else "adafactor"
+        return (
+            "updates weights during the backward pass, before gradients are summed over micro-batches, clipped and "
+            f"checked, and cannot be resumed; use {instead}"
+        )
+    if name.startswith("schedule_free_"):
+        return (
+            "trains other weights than those to be evaluated and saved, and a run does not change between them; use "
+            "adamw_torch"
+        )
+    return None
+
+
+def resumable(name: str) -> bool:
+    """Whether a checkpoint holds all that the optimizer goes on from."""
+    return not name.startswith(("microadam", "apollo_"))
 
 
 def packages(name: str) -> dict[str, str]:
@@ -200,5 +219,21 @@ def _options(name: str, arguments: "TrainingArguments") -> dict[str, Any]:
         try:
             options[key] = known[key](value)
         except ValueError as error:
-            raise BadInput(f"training.optim_args: {key} must be a number, got {value!r}") from error
+            kind = "whole number" if known[key] is int else "number"
+            raise BadInput(f"training.optim_args: {key} must be a {kind}, got {value!r}") from error
+        _check_range(key, options[key])
     return options
+
+
+def _check_range(key: str, value: Any) -> None:
+    if key == "proj_type":
+        if value not in _PROJECTIONS:
+            raise BadInput(
+                f"training.optim_args: proj_type must be one of {', '.join(_PROJECTIONS)}, got {value!r}"
+            )
+        return
+    most = 1 if key in _AT_MOST_ONE else math.inf
+    if not (0 < value <= most and math.isfinite(value)):
+        raise BadInput(
+            f"training.optim_args: {key} must lie in (0, {most}{')' if most > 1 else ']'}, got {value}"
+        )

@@ -242,6 +242,8 @@ class DistillationTrainer(Trainer):
         """Whole or absent, and free of pickle; sharded training keeps the format of its engine."""
         if self._sharded():
             return super()._save_checkpoint(model, trial)
+        if not optimizers.resumable(self.optimizer_name):
+            return None  # Ctrl-C asks for one in any case
         run = Path(self.args.output_dir)
         target = run / f"checkpoint-{self.state.global_step}"
         # Every rank keeps its own random state; rank 0 gathers them through the file system after a barrier.

@@ -58,7 +58,7 @@ MASK = torch.tensor([[1] * 9, [0, 0, 0] + [1] * 6, [1] * 4 + [0] * 5])
         {"rank_space": "none", "integration": 1.0},
         {"orthogonality": "penalty"},
         {"orthogonality": "parametrized"},
-        {"centering": "difference"},
+        {"centering": "log_ratio"},
         {"centering": "none", "activation": "linear"},
         {"rows": "response"},
         {"initialization": "gram_schmidt"},
@@ -69,23 +69,20 @@ def test_contract(settings):
     check_objective(Sharp(**{**SMALL, **settings}))
 
 
+@pytest.mark.parametrize("centering", ["difference", "log_ratio"])
 @pytest.mark.parametrize("granularity", ["token", "head", "layer"])
-def test_loss_against_loops(granularity):
-    objective = ready()
+def test_loss_against_loops(granularity, centering):
+    objective = ready(centering=centering)
     ours, theirs = attention(STUDENT, MASK, 1), attention(TEACHER, MASK, 2)
     losses = objective(signals(ours, MASK), signals(theirs, MASK), batch_of(MASK))
     phi, frame = objective.phi[granularity], objective.spaces.frames()
     index = ["token", "head", "layer"].index(granularity)
     expected = 0.0
     for row in range(3):
-        hidden = [
-            reference.features(
-                reference.granularities(reference.received(maps[row], MASK[row]))[granularity],
-                phi.frequency,
-                phi.phase,
-            )
-            for maps in (ours, theirs)
-        ]
+        hidden = []
+        for maps in (ours, theirs):
+            own = reference.granularities(reference.received(maps[row], MASK[row]))[granularity]
+            hidden.append(reference.features(own, phi.frequency, phi.phase, centering))
         expected += reference.cosine_distance(*hidden, frame[index])
     assert losses[granularity].total.item() == pytest.approx(expected, abs=2e-5)
     assert int(losses[granularity].count) == 3
@@ -259,6 +256,7 @@ def test_rank_spaces_are_averaged_and_shared_as_asked():
     [
         ({"granularities": []}, "granularities must name one or more of token, head, layer, got"),
         ({"granularities": ["word"]}, r"got \['word'\]"),
+        ({"granularities": [["token"]]}, r"got \[\['token'\]\]"),
         ({"granularities": ["head", "head"]}, "granularities must name"),
         ({"alpha": [0.33, 0.33, 0.33]}, "alpha must sum to 1, .* with sum 0.99; leave it out"),
         ({"alpha": [1.5, -0.5, 0]}, r"alpha of token must lie in \[0, 1\]"),
@@ -272,6 +270,11 @@ def test_rank_spaces_are_averaged_and_shared_as_asked():
             "rank_size can be at most 85, or raise width to 1152",
         ),
         ({"rank_size": 0}, "rank_size must lie in"),
+        ({"mode": "paper", "width": 48, "rank_size": 60}, r"rank_size must lie in \[1, 48\]"),
+        (
+            {"mode": "paper", "centering": "log_ratio"},
+            "mode: paper has centering none, got log_ratio: leave it out",
+        ),
         ({"mode": "literal"}, "mode must be one of working, paper"),
         ({"integration": -1}, "integration must lie in"),
     ],

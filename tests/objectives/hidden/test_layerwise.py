@@ -126,3 +126,13 @@ def test_bad_layers_are_refused(settings, says):
 def test_another_tokenizer_is_refused():
     with pytest.raises(BadInput, match="needs one tokenizer"):
         Layerwise().setup(STUDENT, replace(TEACHER, vocabulary="syllables"))
+
+
+def test_a_response_that_is_longer_for_the_teacher_is_named():
+    objective = Layerwise()
+    batch, ours, theirs = trial(objective)
+    marks = batch.teacher.response_mask.clone()
+    marks[1, batch.teacher.predicts[1].nonzero()[0] + 1] = False
+    uneven = replace(batch, teacher=replace(batch.teacher, response_mask=marks))
+    with pytest.raises(BadInput, match=rf"sample {int(batch.sample_ids[1])} has \d+ scored tokens"):
+        loss(objective, uneven, ours, theirs)

@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 from teachers.stores import REQUESTS, ask, batch_of, cached_teacher, live_teacher, plan, write
-from tiny import TinyDataset
+from tiny import TinyDataset, tiny_llama
 
 from stillroom.core.errors import BadInput
 from stillroom.core.signals import FinalHidden, Head, Hidden, Logits, QueryKey, Signals, TopTokens
+from stillroom.teachers.live import LiveTeacher
 from stillroom.teachers.store.answers import check_storable, request_name
 from stillroom.teachers.store.manifest import read_manifest
 from stillroom.teachers.store.reader import Store
 from stillroom.teachers.store.shards import fault
-from stillroom.teachers.store.writer import Plan, locked
+from stillroom.teachers.store.writer import locked
 
 torch.set_num_threads(1)
 DATA = TinyDataset(16)
@@ -141,6 +142,29 @@ def test_one_writer_at_a_time(tmp_path):
         pass
 
 
+def test_answers_that_change_their_type_on_the_way_are_refused(tmp_path):
+    requests = (Hidden(1),)
+    write(plan(tmp_path, DATA, requests=requests), ask(live_teacher(), requests))
+    other = LiveTeacher(tiny_llama(2, width=32).bfloat16(), vocab_size=35)
+    with pytest.raises(
+        BadInput, match=r"Hidden\(layer=1\) was computed in .*float32.* and is now in .*bfloat16"
+    ):
+        write(plan(tmp_path, TinyDataset(4, seed=7), requests=requests), ask(other, requests))
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "cache"):
+        with pytest.raises(BadInput, match="no cache can be written to"), locked(folder):
+            pass
+
+
+def test_a_manifest_that_was_being_written_is_no_other_file(tmp_path):
+    (tmp_path / ".manifest.json.abc").write_text("half")
+    write(plan(tmp_path, DATA), ask(live_teacher()))
+    assert not (tmp_path / ".manifest.json.abc").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -164,7 +188,7 @@ def test_folders_with_other_files_are_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-def test_a_store_is_as_large_as_its_precision(tmp_path, precision):
+def test_answers_are_as_exact_as_the_precision_they_are_stored_in(tmp_path, precision):
     requests = (Hidden(2),)
     write(plan(tmp_path, DATA, precision=precision, requests=requests), ask(live_teacher(), requests))
     batch = batch_of(DATA, [0, 1, 2])
@@ -187,8 +211,9 @@ def test_what_does_not_fit_the_precision_or_is_no_number_is_refused(tmp_path):
 
     with pytest.raises(BadInput, match=r"Hidden\(layer=1\) about sample .* holds 1e\+06.*bfloat16"):
         write(plan(tmp_path / "a", DATA, precision="float16", requests=requests), answering(large))
-    with pytest.raises(BadInput, match="answers NaN"):
-        write(plan(tmp_path / "b", DATA, requests=requests), answering(large * torch.nan))
+    for broken in (torch.nan, torch.inf):
+        with pytest.raises(BadInput, match="answers NaN or infinity"):
+            write(plan(tmp_path / "b", DATA, requests=requests), answering(large * broken))
 
 
 @pytest.mark.parametrize("request_", [Logits(), QueryKey(1)])
@@ -208,4 +233,3 @@ def test_a_manifest_that_cannot_be_read_is_one_sentence(tmp_path, content):
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(BadInput, match=r"manifest\.json"):
         Store(tmp_path)
-    assert isinstance(plan(tmp_path, DATA), Plan)

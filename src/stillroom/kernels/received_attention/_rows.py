@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from stillroom.kernels.received_attention._rule import Rule
+from stillroom.kernels._attention_rule import Rule
 
 
 def counted_rows(weights: Tensor, key_mask: Tensor | None, rule: Rule) -> Tensor:

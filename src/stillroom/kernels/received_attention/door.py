@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from stillroom.core.errors import BadInput
+from stillroom.kernels._attention_inputs import check_positions, check_query_key
+from stillroom.kernels._attention_rule import Rule
 from stillroom.kernels.received_attention._rows import sampled
-from stillroom.kernels.received_attention._rule import Rule
 from stillroom.kernels.received_attention.plain import plain
 from stillroom.kernels.received_attention.streaming import streaming
 
@@ -46,8 +47,9 @@ def received_attention(
     key contributes nothing. The arithmetic is float32 or better, under autocast too. "auto" is "triton" on a
     CUDA device where it is installed, else "streaming". Raises `BadInput` where shapes or settings do not fit.
     """
-    _check_tensors(query, key, weights, key_mask)
-    rule = _checked_rule(scaling, window, is_causal, softcap)
+    check_query_key(query, key)
+    check_positions(query, weights, key_mask)
+    rule = Rule(scaling, is_causal, window, softcap)
     if not 0 < row_fraction <= 1:
         raise BadInput(f"expected row_fraction above 0 and at most 1, got {row_fraction}; 1 uses every row.")
     weights = weights.detach().to(torch.promote_types(query.dtype, torch.float32))
@@ -57,48 +59,6 @@ def received_attention(
         if row_fraction < 1:
             weights = sampled(weights, row_fraction)
         return engine(query, key, weights, key_mask, rule)
-
-
-def _check_tensors(query: Tensor, key: Tensor, weights: Tensor, key_mask: Tensor | None) -> None:
-    if (
-        query.dim() != 4
-        or key.dim() != 4
-        or query.shape[0] != key.shape[0]
-        or query.shape[2:] != key.shape[2:]
-    ):
-        raise BadInput(
-            "expected query [B,H,S,d] and key [B,G,S,d] with the same B, S and d, got "
-            f"{list(query.shape)} and {list(key.shape)}; transpose heads before positions."
-        )
-    if key.shape[1] == 0 or query.shape[1] % key.shape[1]:
-        raise BadInput(
-            f"expected the number of query heads to be a multiple of the number of key heads, got "
-            f"{query.shape[1]} and {key.shape[1]}."
-        )
-    if query.dtype != key.dtype or not query.dtype.is_floating_point:
-        raise BadInput(
-            f"expected query and key of one floating-point type, got {query.dtype} and {key.dtype}; convert one."
-        )
-    for name, given in (("weights", weights), ("key_mask", key_mask)):
-        if given is not None and given.shape != (query.shape[0], query.shape[2]):
-            raise BadInput(
-                f"expected {name} [B,S] = {[query.shape[0], query.shape[2]]}, got {list(given.shape)}; "
-                "heads share them."
-            )
-
-
-def _checked_rule(scaling: float, window: int | None, is_causal: bool, softcap: float | None) -> Rule:
-    if window is not None and window < 1:
-        raise BadInput(
-            f"expected a window of at least 1 (a query sees itself), got {window}; None means no window."
-        )
-    if window is not None and not is_causal:
-        raise BadInput(
-            f"expected is_causal with a window, got is_causal=False and window={window}; drop the window."
-        )
-    if softcap is not None and not softcap > 0:
-        raise BadInput(f"expected a positive softcap, got {softcap}; None means no cap.")
-    return Rule(scaling, is_causal, window, softcap)
 
 
 def _engine(impl: str, query: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor | None, Rule], Tensor]:

@@ -3,30 +3,12 @@
 import torch
 from torch import Tensor
 
-from stillroom.kernels.received_attention._rule import Rule
+from stillroom.kernels._attention_map import attention_map
+from stillroom.kernels._attention_rule import Rule
 
 
 def plain(query: Tensor, key: Tensor, weights: Tensor, key_mask: Tensor | None, rule: Rule) -> Tensor:
     """Received attention `[B,H,S]` in the type of `weights`, by ordinary differentiable PyTorch."""
     query = torch.where((weights != 0)[:, None, :, None], query, 0.0)
-    if key_mask is not None:
-        key = torch.where(key_mask[:, None, :, None], key, 0.0)
-    key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-    logits = (query @ key.transpose(2, 3)).to(weights.dtype) * rule.scaling
-    if rule.softcap is not None:
-        logits = rule.softcap * torch.tanh(logits / rule.softcap)
-    hidden = _hidden(query.shape[2], key_mask, rule, query.device)
-    # the smallest number, not minus infinity: a row that sees nothing becomes uniform instead of NaN, then zero
-    rows = logits.masked_fill(hidden, torch.finfo(logits.dtype).min).softmax(dim=-1).masked_fill(hidden, 0.0)
+    rows = attention_map(query, key, key_mask, rule, weights.dtype)
     return torch.einsum("bi,bhij->bhj", weights, rows)
-
-
-def _hidden(length: int, key_mask: Tensor | None, rule: Rule, device: torch.device) -> Tensor:
-    """Which keys a row does not see, broadcastable to `[B,H,S,S]`."""
-    row, column = torch.arange(length, device=device)[:, None], torch.arange(length, device=device)
-    hidden = torch.zeros(length, length, dtype=torch.bool, device=device)
-    if rule.is_causal:
-        hidden = column > row
-    if rule.window is not None:
-        hidden = hidden | (column <= row - rule.window)
-    return hidden if key_mask is None else hidden | ~key_mask[:, None, None, :]

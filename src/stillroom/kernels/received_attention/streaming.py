@@ -6,17 +6,19 @@ be kept for backward, which computes A again. With g = dLoss/dP, u_i = sum_j A_i
     dQ_i = scaling weights_i sum_j dS_ij k_j        dK_j = scaling sum_i dS_ij weights_i q_i
 
 A soft-cap c multiplies dS by 1 - tanh^2(score / c). Rows without weight and masked keys are left out by position
-before anything is computed. Memory is that of one sample's keys and a few tiles, whatever S.
+before anything is computed. Memory is that of the queries and keys of a part and a few tiles.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stillroom.kernels.received_attention._blocks import Part, parts
-from stillroom.kernels.received_attention._rule import Rule
+from stillroom.kernels._attention_blocks import Part, parts
+from stillroom.kernels._attention_rule import Rule
+from stillroom.kernels.received_attention._rows import counted_rows
 
 
 def streaming(query: Tensor, key: Tensor, weights: Tensor, key_mask: Tensor | None, rule: Rule) -> Tensor:
@@ -34,11 +36,11 @@ class _ReceivedAttention(torch.autograd.Function):
         ctx.save_for_backward(query, key, weights, key_mask)
         ctx.rule = rule
         received = weights.new_zeros(query.shape[:3])
-        for part in parts(query, key, weights, key_mask, rule):
-            total = weights.new_zeros(part.heads, 1, len(part.keys.at))
+        for part in _parts(query, key, weights, key_mask, rule):
+            total = weights.new_zeros(part.heads, 1, len(part.place.keys.at))
             for block in part.blocks():
                 total[:, :, block.keys].baddbmm_(block.weights, block.map)
-            received[part.sample, part.query_heads, part.keys.index] = total.squeeze(1)
+            part.place.put_received(received, total.squeeze(1))
         return received
 
     @staticmethod
@@ -49,14 +51,22 @@ class _ReceivedAttention(torch.autograd.Function):
         d_query = torch.zeros_like(query) if wants_query else None
         d_key = torch.zeros_like(key) if wants_key else None
         with torch.autocast(query.device.type, enabled=False):
-            for part in parts(query, key, weights, key_mask, ctx.rule):
+            for part in _parts(query, key, weights, key_mask, ctx.rule):
                 _backward(part, slope, d_query, d_key)
         return d_query, d_key, None, None, None
 
 
+def _parts(
+    query: Tensor, key: Tensor, weights: Tensor, key_mask: Tensor | None, rule: Rule
+) -> Iterator[Part]:
+    rows = counted_rows(weights, key_mask, rule)
+    keys = torch.ones_like(rows) if key_mask is None else key_mask
+    return parts(query, key, weights, rows, keys, rule)
+
+
 def _backward(part: Part, slope: Tensor, d_query: Tensor | None, d_key: Tensor | None) -> None:
     """Write the gradients of one part; `slope [B,H,S]` is the gradient of what its keys received."""
-    g = slope[part.sample, part.query_heads][:, part.keys.index].to(part.key.dtype).unsqueeze(1)
+    g = part.place.received_of(slope, part.key.dtype).unsqueeze(1)
     weights = part.weights.mT
     weighted = part.query * weights
     row_sums, key_sums = torch.empty_like(part.query), torch.zeros_like(part.key)
@@ -72,6 +82,6 @@ def _backward(part: Part, slope: Tensor, d_query: Tensor | None, d_key: Tensor |
             sums = torch.bmm(d_scores, part.key[:, block.keys])
             row_sums[:, block.rows] = sums.view(part.heads, -1, sums.shape[2])
     if d_key is not None:
-        d_key[part.sample, part.groups, part.keys.index] = key_sums.mul_(part.rule.scaling).to(d_key.dtype)
+        part.place.put_keys(d_key, key_sums.mul_(part.rule.scaling))
     if d_query is not None:
-        d_query[part.sample, part.query_heads, part.rows.index] = row_sums.mul_(weights).to(d_query.dtype)
+        part.place.put_rows(d_query, row_sums.mul_(weights))

@@ -10,7 +10,7 @@ from torch import Tensor
 from stillroom.core.batch import Side
 from stillroom.core.signals import ReceivedAttention, Signals
 
-Centering = Literal["log_ratio", "difference", "none"]
+Centering = Literal["difference", "log_ratio", "none"]
 Granularity = Literal["token", "head", "layer"]
 
 
@@ -21,7 +21,8 @@ class Pooled:
     received: Tensor
     real: Tensor
     profile: Tensor
-    """What uniform causal attention gives, `[B,S]`: u_j = sum over rows i >= j of w_i / (i + 1)."""
+    """What uniform causal attention gives, `[B,S]`: u_j = sum over rows i >= j of w_i / (i + 1). One origin for both
+    models, also for layers whose window sees less."""
 
     @classmethod
     def whole(cls, received: Tensor) -> "Pooled":

@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 from stillroom.numerics.projection import frames
 
-Activation = Literal["gelu", "linear"]
+Activation = Literal["gelu", "tanh", "linear"]
 GELU_MEAN = 1 / (2 * math.sqrt(math.pi))
 """E[gelu(z)] for a standard normal z: without it all features would share one direction."""
 
 
 class PositionFeatures(nn.Module):
     """Maps `[...,S]` of any length to `[...,D]`: cosines of the position with frozen random frequencies, then
-    layer norm and GELU.
+    layer norm and GELU or tanh.
 
     Frequencies are uniform over (0, pi), so that the features of two whole positions are orthogonal in expectation
     (random Fourier features of the kernel sin(pi x) / (pi x)) and no length is built in.
@@ -41,7 +41,8 @@ class PositionFeatures(nn.Module):
         hidden = maps @ (torch.cos(position * self.frequency + self.phase) * (2 / width) ** 0.5)
         if self.activation == "linear":
             return hidden
-        return F.gelu(F.layer_norm(hidden, (width,))) - GELU_MEAN
+        hidden = F.layer_norm(hidden, (width,))
+        return torch.tanh(hidden) if self.activation == "tanh" else F.gelu(hidden) - GELU_MEAN
 
 
 class LearnedPositions(nn.Module):

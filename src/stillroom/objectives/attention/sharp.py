@@ -2,7 +2,7 @@
 
     P_j    = sum_i w_i A_ij                              attention that key j receives, per layer and head
     P^g    = mean over layers and heads | layers | heads           one, H and L maps: token, head, layer
-    H^g    = mean over those maps of phi( log(P^g / u) )           u: what uniform causal attention gives
+    H^g    = mean over those maps of phi( P^g - u )                u: what uniform causal attention gives
     L^g    = 1 - cos( H_S^g W^g, H_T^g W^g )                       one number a sequence
     loss   = lambda_distill ( sum_g alpha_g L^g + integration L_int ) + lambda_ortho L_ortho
 
@@ -13,7 +13,7 @@ Differs:  features, frames and integration are frozen, frames fit their space, p
           relative to the causal profile; `mode: paper` is the literal reading. docs/papers/sharp.md says why
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
 import torch
@@ -44,6 +44,13 @@ from stillroom.objectives.attention._rank_spaces import (
 
 GRANULARITIES = ("token", "head", "layer")
 PAPER_POSITIONS = 512
+PAPER = {
+    "centering": "none",
+    "activation": "linear",
+    "initialization": "independent_qr",
+    "orthogonality": "penalty",
+}
+"""What `mode: paper` sets."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -72,9 +79,9 @@ class Sharp(Objective):
     orthogonality: Literal["frozen", "parametrized", "penalty"] = "frozen"
     """`frozen` frames stay as they begin; `parametrized` ones are trained and exactly orthonormal together; `penalty`
     trains them with the soft penalty of weight lambda_ortho."""
-    centering: Literal["log_ratio", "difference", "none"] = "log_ratio"
-    """Maps relative to the causal profile: the logarithm of the ratio, the difference, or as they are."""
-    activation: Literal["gelu", "linear"] = "gelu"
+    centering: Literal["difference", "log_ratio", "none"] = "difference"
+    """Maps relative to the causal profile: the difference, the logarithm of the ratio, or as they are."""
+    activation: Literal["gelu", "tanh", "linear"] = "gelu"
     """What stands between maps and the mean over heads or layers; `linear` makes the three granularities one."""
     rows: Literal["real", "response"] = "real"
     """Queries whose attention counts: all tokens, or those that predict a trained one."""
@@ -91,8 +98,9 @@ class Sharp(Objective):
         self.chosen = list(GRANULARITIES if self.granularities is None else self.granularities)
         self._check_granularities()
         if self.mode == "paper":
-            self.centering, self.activation = "none", "linear"
-            self.initialization, self.orthogonality = "independent_qr", "penalty"
+            self._read_to_the_letter()
+            if self.rank_space != "none":  # no frame has more orthonormal columns than rows
+                check_number("rank_size", self.rank_size, f"[1, {self.width}]")
         else:
             self._check_fit()
         self.terms: dict[str, Unit] = dict.fromkeys(self.chosen, "sequences")  # type: ignore[misc]
@@ -177,6 +185,8 @@ class Sharp(Objective):
 
     def notes(self) -> list[str]:
         notes = []
+        if self.mode == "paper":
+            notes.append(f"mode: paper sets {', '.join(f'{name} {value}' for name, value in PAPER.items())}.")
         count = self._num_spaces
         least = smallest_overlap(count, self.width, self.rank_size)
         if self.spaces is not None and least > 0:
@@ -275,17 +285,28 @@ class Sharp(Objective):
             "initialization", self.initialization, ("joint_qr", "independent_qr", "gram_schmidt", "random")
         )
         check_choice("orthogonality", self.orthogonality, ("frozen", "parametrized", "penalty"))
-        check_choice("centering", self.centering, ("log_ratio", "difference", "none"))
-        check_choice("activation", self.activation, ("gelu", "linear"))
+        check_choice("centering", self.centering, ("difference", "log_ratio", "none"))
+        check_choice("activation", self.activation, ("gelu", "tanh", "linear"))
         check_choice("rows", self.rows, ("real", "response"))
         for name in ("width", "rank_size", "num_ranks"):
             check_number(name, getattr(self, name), "[1, inf)")
         for name in ("integration", "lambda_distill", "lambda_ortho"):
             check_number(name, getattr(self, name), "[0, inf)")
 
+    def _read_to_the_letter(self) -> None:
+        for each in fields(self):
+            if each.name not in PAPER:
+                continue
+            given, fixed = getattr(self, each.name), PAPER[each.name]
+            if given not in (each.default, fixed):
+                raise BadInput(
+                    f"mode: paper has {each.name} {fixed}, got {given}: leave it out, or use mode: working"
+                )
+            setattr(self, each.name, fixed)
+
     def _check_granularities(self) -> None:
         chosen = self.chosen
-        if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(GRANULARITIES):
+        if not chosen or any(each not in GRANULARITIES for each in chosen) or len(set(chosen)) < len(chosen):
             raise BadInput(
                 f"granularities must name one or more of {', '.join(GRANULARITIES)}, got {chosen!r}"
             )

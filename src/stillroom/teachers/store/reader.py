@@ -16,7 +16,7 @@ from stillroom.core.progress import Advance
 from stillroom.core.signals import FinalHidden, Request, TopTokens
 from stillroom.teachers.store.answers import ONCE, Rows, from_rows, positions, request_name, unpack_once
 from stillroom.teachers.store.manifest import Manifest, read_manifest
-from stillroom.teachers.store.shards import KEYS, LENGTHS, PREDICTED, fault
+from stillroom.teachers.store.shards import KEYS, LENGTHS, PREDICTED, faults
 
 
 class Store:
@@ -30,7 +30,8 @@ class Store:
                 f"{folder} is unfinished: {sum(each.samples for each in self.manifest.shards)} of "
                 f"{self.manifest.samples} samples are in it; go on with the `stillroom cache` that was stopped"
             )
-        _verify(folder, self.manifest, advance)
+        if found := faults(folder, self.manifest.files, advance):
+            raise BadInput("\n".join(found.values()))
         self._files = [safe_open(folder / each.file, framework="pt") for each in self.manifest.shards]
         self._shard: dict[bytes, tuple[int, int]] = {}
         self._starts: list[dict[str, np.ndarray]] = []
@@ -76,17 +77,3 @@ class Store:
         counted = PREDICTED if isinstance(request, FinalHidden | TopTokens) else LENGTHS
         start, end = self._starts[shard][counted][row : row + 2]
         return self._files[shard].get_slice(tensor)[int(start) : int(end)]
-
-
-def _verify(folder: Path, manifest: Manifest, advance: Advance | None) -> None:
-    faults = []
-    for number, entry in enumerate(manifest.files):
-        faults += [found for found in [fault(folder, entry)] if found]
-        if advance is not None:
-            advance(number + 1, len(manifest.files), "verified")
-    if faults:
-        raise BadInput(
-            "\n".join(
-                f"{each}; `stillroom cache` with --repair computes what it held anew" for each in faults
-            )
-        )

@@ -7,6 +7,7 @@ predicted), and `request/part` with the rows of all samples one after the other.
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from stillroom.core.progress import Advance
 from stillroom.teachers.store.answers import Rows
 from stillroom.teachers.store.manifest import FileEntry
 
@@ -76,6 +78,17 @@ def measure(path: Path) -> tuple[int, str]:
     """Size and sha256 of a file."""
     with path.open("rb") as file:
         return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def faults(folder: Path, entries: Sequence[FileEntry], advance: Advance | None = None) -> dict[str, str]:
+    """By file, a sentence on every one that cannot be used and on what to do."""
+    found = {}
+    for number, entry in enumerate(entries):
+        if reason := fault(folder, entry):
+            found[entry.file] = f"{reason}; `stillroom cache` with --repair computes what it held anew"
+        if advance is not None:
+            advance(number + 1, len(entries), "verified")
+    return found
 
 
 def fault(folder: Path, entry: FileEntry) -> str | None:

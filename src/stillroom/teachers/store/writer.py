@@ -23,7 +23,7 @@ from stillroom.core.signals import Request, Signals
 from stillroom.teachers.store.answers import ONCE, pack_once, positions, request_name, to_rows
 from stillroom.teachers.store.keys import keys_of, sample_key
 from stillroom.teachers.store.manifest import MANIFEST, FileEntry, Manifest, differences, read_manifest
-from stillroom.teachers.store.shards import KEYS, PARTIAL, ShardBuilder, fault, publish
+from stillroom.teachers.store.shards import KEYS, PARTIAL, ShardBuilder, faults, publish
 
 LOCK, ONCE_FILE = ".lock", "once.safetensors"
 UNFINISHED = (PARTIAL, f".{MANIFEST}.")
@@ -113,16 +113,11 @@ def open_plan(plan: Plan, *, repair: bool = False, advance: Advance | None = Non
         return Manifest(dict(plan.identity), plan.precision)
     manifest = read_manifest(plan.folder)
     _check_same(plan, manifest)
-    faults = {}
-    for number, entry in enumerate(manifest.files):
-        if found := fault(plan.folder, entry):
-            faults[entry.file] = found
-        if advance is not None:
-            advance(number + 1, len(manifest.files), "verified")
-    if faults and not repair:
-        raise BadInput("\n".join(f"{each}; compute it anew with --repair" for each in faults.values()))
-    manifest.shards = [each for each in manifest.shards if each.file not in faults]
-    if manifest.once is not None and manifest.once.file in faults:
+    found = faults(plan.folder, manifest.files, advance)
+    if found and not repair:
+        raise BadInput("\n".join(found.values()))
+    manifest.shards = [each for each in manifest.shards if each.file not in found]
+    if manifest.once is not None and manifest.once.file in found:
         manifest.once = None
     return manifest
 
@@ -180,7 +175,10 @@ def _add(builder: ShardBuilder, plan: Plan, manifest: Manifest, signals: Signals
         parts = {} if isinstance(request, ONCE) else to_rows(request, signals[request], side)
         types = {part: str(rows.dtype).removeprefix("torch.") for part, rows in parts.items()}
         if manifest.requests.setdefault(name, types) != types:
-            raise RuntimeError(f"{name} is answered in {types}, and was before in {manifest.requests[name]}")
+            raise BadInput(
+                f"{plan.folder}: {name} was computed in {manifest.requests[name]} and is now in {types}, by other "
+                "versions of the libraries; write a cache with `stillroom cache` into another folder"
+            )
         counts = kept.sum(dim=1).tolist()
         for part, rows in parts.items():
             stored = _rounded(part, rows[kept], plan.precision, f"{name} about sample {_numbers(batch)}")
