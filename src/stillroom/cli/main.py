@@ -331,7 +331,7 @@ def quickstart(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Distil the small teacher that comes along, on the documentation of your own Python. About two minutes."""
+    """Distil the small teacher that comes along, on the documentation of your own Python. About three minutes."""
     from stillroom.cli.display import display
     from stillroom.quickstart import run_quickstart
 
