@@ -79,7 +79,7 @@ def test_a_strangers_file_is_found_by_import_path(stranger):
     assert objectives.find("my_way:Mine") is objectives.find("my_way")
     assert objectives.find("my_way:Renyi") is objectives.find("logits.renyi")
     told = {setting.name: setting for setting in objectives.settings("my_way")}
-    assert list(told) == ["temperature", "scale_by_temperature_squared", "alpha", "width", "layers"]
+    assert list(told) == ["temperature", "scale_by_temperature_squared", "top_k", "alpha", "width", "layers"]
     assert (told["width"].default, told["width"].doc) == (objectives.Setting.REQUIRED, "How wide.")
     assert told["layers"].default == "field(default_factory=list)"
     assert told["alpha"].default == "1 / 4"
