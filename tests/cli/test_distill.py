@@ -186,3 +186,31 @@ def test_61_a_finished_run_is_not_run_again(world, typed, tmp_path):
     assert typed(*words, "--data", tmp_path / "bad.jsonl", "--overwrite").code == 2
     assert (tmp_path / "run" / "run.json").read_bytes() == before, "bad input takes no earlier result away"
     assert typed(*words, "--overwrite").code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("orthogonality", ["frozen", "penalty", "parametrized"])
+def test_what_an_objective_is_made_of_is_saved_and_its_notes_are_kept(world, typed, tmp_path, orthogonality):
+    from safetensors.torch import load_file
+
+    sets = {
+        "initialization": "independent_qr",
+        "orthogonality": orthogonality,
+        "width": 48,
+        "rank_size": 16,
+        "integration": 0.1,
+    }
+    words = [word for key, value in sets.items() for word in ("--set", f"objectives.1.{key}={value}")]
+    run = tmp_path / "run"
+    both = ("--objective", "logits.forward_kl", "--objective", "attention.sharp")
+    done = typed(*pair(world, run, *both, *words))
+    assert done.code == 0, done.err
+    saved = load_file(run / "objective.safetensors")
+    assert any("spaces" in name for name in saved)
+    summary = read_summary(run)
+    assert any("trained on the loss that they carry" in note for note in summary.notes) is (
+        orthogonality != "frozen"
+    )
+    last = [row for row in read_jsonl(run / "metrics.jsonl") if row["split"] == "train"][-1]
+    assert last["measure/attention.sharp/effective_rank/token"] == pytest.approx(16, abs=0.5)
+    assert last["measure/attention.sharp/control"] > 0

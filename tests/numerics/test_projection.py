@@ -51,6 +51,12 @@ def test_random_columns_have_unit_length_on_average():
     assert frames(2, 400, 50, "random").norm(dim=1).mean().item() == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.parametrize("initialization", ["joint_qr", "independent_qr", "gram_schmidt", "random"])
+def test_frames_lie_in_memory_as_they_are_read(initialization):
+    """A run saves what it trained, and safetensors takes no transposed memory."""
+    assert frames(2, 12, 4, initialization).is_contiguous()
+
+
 def test_overlap_against_loops():
     made = torch.randn(3, 7, 4, dtype=torch.float64)
     for i in range(3):

@@ -32,7 +32,7 @@ def frames(
     if initialization == "random":
         return gaussian / width**0.5
     if initialization == "independent_qr" or count * rank > width:
-        return torch.linalg.qr(gaussian.double()).Q.float()
+        return torch.linalg.qr(gaussian.double()).Q.float().contiguous()
     columns = gaussian.transpose(0, 1).reshape(width, count * rank).double()
     together = gram_schmidt(columns) if initialization == "gram_schmidt" else torch.linalg.qr(columns).Q
     return together.float().reshape(width, count, rank).transpose(0, 1).contiguous()

@@ -234,7 +234,11 @@ class _Run:
             weights.chmod(0o644)  # they are written through a private temporary file
         self.prepared.tokenizer.save_pretrained(target)
         # copies: parts may be shared within an objective, and a file holds each by itself
-        trained = {name: each.detach().cpu().clone() for name, each in self.pair.parts.state_dict().items()}
+        # parts may share memory or lie transposed in it, and a file of tensors takes neither
+        trained = {
+            name: each.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, each in self.pair.parts.state_dict().items()
+        }
         if trained:
             save_file(trained, self.run / OBJECTIVE)
 
