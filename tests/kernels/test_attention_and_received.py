@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from largest_tensor import LargestTensor
 from reference import attention_and_received as reference
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from stillroom.core.errors import BadInput
 from stillroom.kernels import _attention_blocks
@@ -216,19 +216,6 @@ def test_no_gradient_no_graph(impl):
     with torch.no_grad():
         outputs = attention_and_received(*x, scaling=0.7, weights=weights, impl=impl)
     assert not any(each.requires_grad for each in outputs)
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remembers the most elements that any tensor had."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, (tuple, list)) else [result]:
-            if isinstance(tensor, torch.Tensor):
-                self.elements = max(self.elements, tensor.numel())
-        return result
 
 
 @pytest.mark.parametrize("rule", RULES)

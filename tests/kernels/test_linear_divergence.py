@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 import torch
+from largest_tensor import LargestTensor
 from reference import linear_divergence as reference
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from stillroom.core.errors import BadInput
 from stillroom.core.signals import HeadTransform
@@ -253,19 +253,6 @@ def test_a_retained_graph_can_be_walked_twice_but_not_differentiated_twice():
     total = linear_divergence(*x, divergence="forward_kl")
     with pytest.raises(RuntimeError, match="differentiable once"):
         torch.autograd.grad(total, x[0], create_graph=True)
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remembers the most elements that any tensor had."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, (tuple, list)) else [result]:
-            if isinstance(tensor, torch.Tensor):
-                self.elements = max(self.elements, tensor.numel())
-        return result
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)

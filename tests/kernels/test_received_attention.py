@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+from largest_tensor import LargestTensor
 from reference import received_attention as reference
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from stillroom.core.errors import BadInput
 from stillroom.kernels import _attention_blocks as _blocks
@@ -205,19 +205,6 @@ def test_nothing_is_kept_but_the_inputs():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
         received_attention(query, key, scaling=0.7, weights=weights, impl="streaming")
     assert sorted(kept) == sorted(t.data_ptr() for t in (query, key, weights))
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remembers the most elements that any tensor had."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, (tuple, list)) else [result]:
-            if isinstance(tensor, torch.Tensor):
-                self.elements = max(self.elements, tensor.numel())
-        return result
 
 
 @pytest.mark.parametrize("rule", RULES)
