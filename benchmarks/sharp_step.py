@@ -29,7 +29,6 @@ from stillroom.core.signals import FinalHidden, Head, HeadWeights, ReceivedAtten
 from stillroom.data.collate import Collator
 from stillroom.objectives import find
 from stillroom.taps.prepare import prepare
-from stillroom.taps.received import row_weights
 from stillroom.taps.shape import model_shape
 from stillroom.teachers.live import LiveTeacher
 from stillroom.training.pair import Pair
@@ -104,7 +103,7 @@ def eager_signals(model: LlamaForCausalLM, side: Side) -> Signals:
     answers: dict = {FinalHidden(): output.last_hidden_state, Head(): HeadWeights(model.lm_head.weight)}
     for layer, attention in enumerate(output.attentions, start=1):
         request = ReceivedAttention(layer)
-        weights = row_weights(request, side)[:, None, None, :]
+        weights = side.row_weights(request.rows)[:, None, None, :]
         answers[request] = (weights @ attention).squeeze(2)
     return Signals(answers)
 

@@ -11,7 +11,7 @@ from stillroom.core.signals import FinalHidden, QueryKey, ReceivedAttention, Val
 from stillroom.taps import attention as tap
 from stillroom.taps.capture import capture, model_inputs
 from stillroom.taps.prepare import prepare
-from stillroom.taps.received import is_plain, row_weights
+from stillroom.taps.received import is_plain
 
 torch.set_num_threads(1)
 REQUESTS = (ReceivedAttention(1), ReceivedAttention(2), ReceivedAttention(2, "response"))
@@ -51,7 +51,7 @@ def test_it_is_the_pooled_map_of_the_eager_model(name: str, left: bool, passes: 
     assert sorted(passes) == sorted(ONE_PASS * 2 + TWO_PASSES)
     torch.testing.assert_close(got[FinalHidden()][real], answer.hidden_states[-1][real], atol=2e-5, rtol=1e-4)
     for request in REQUESTS:
-        want = expected(answer.attentions[request.layer - 1], row_weights(request, side), side)
+        want = expected(answer.attentions[request.layer - 1], side.row_weights(request.rows), side)
         torch.testing.assert_close(got[request], want, atol=1e-5, rtol=1e-3)
         torch.testing.assert_close(got[request].sum(-1), torch.ones_like(want[..., 0]))
 
@@ -62,8 +62,8 @@ def test_rows_weigh_alike_and_sum_to_one_or_are_absent() -> None:
     side = Side(mask, mask, response)
     third = 1 / 3
     expected_rows = torch.tensor([[0.25] * 4, [0, third, third, third], [0.25] * 4])
-    torch.testing.assert_close(row_weights(ReceivedAttention(1), side), expected_rows)
-    assert row_weights(ReceivedAttention(1, "response"), side).tolist() == [
+    torch.testing.assert_close(side.row_weights("real"), expected_rows)
+    assert side.row_weights("response").tolist() == [
         [0, 0.5, 0.5, 0],
         [0, 0, 1, 0],
         [0, 0, 0, 0],
@@ -94,7 +94,9 @@ def test_gradients_are_those_of_the_eager_model_also_under_checkpointing(
 
     eager = family(name, "eager")
     answer = eager(**model_inputs(eager, side), output_attentions=True, output_hidden_states=True)
-    pooled = [expected(answer.attentions[each.layer - 1], row_weights(each, side), side) for each in REQUESTS]
+    pooled = [
+        expected(answer.attentions[each.layer - 1], side.row_weights(each.rows), side) for each in REQUESTS
+    ]
     want = gradients(eager, pooled, answer.hidden_states[-1])
     for checkpointed in (False, True):
         model = copy.deepcopy(family(name))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -32,6 +32,12 @@ class Side:
         shifted = torch.zeros_like(self.response_mask, dtype=torch.bool)
         shifted[:, :-1] = self.response_mask[:, 1:].bool() & self.attention_mask[:, :-1].bool()
         return shifted
+
+    def row_weights(self, rows: Literal["real", "response"]) -> Tensor:
+        """Weights `[B,S]`, float32, of queries that are averaged: equal on all real tokens, or on those that predict a
+        trained one, and summing to one; all zero where a sample has no such row."""
+        chosen = self.attention_mask.bool() if rows == "real" else self.predicts
+        return chosen.float() / chosen.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 @dataclass(frozen=True)

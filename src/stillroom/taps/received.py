@@ -16,7 +16,7 @@ def reduced(request: ReceivedAttention, seen: QueryKeys, side: Side) -> Tensor:
         seen.query,
         seen.key,
         scaling=seen.scaling,
-        weights=row_weights(request, side).to(device),
+        weights=side.row_weights(request.rows).to(device),
         key_mask=side.attention_mask.to(device).bool(),
         window=seen.window,
         is_causal=True,
@@ -34,19 +34,13 @@ def reduced_with_output(
         seen.key,
         value,
         scaling=seen.scaling,
-        weights=row_weights(request, side).to(device),
+        weights=side.row_weights(request.rows).to(device),
         key_mask=side.attention_mask.to(device).bool(),
         window=seen.window,
         is_causal=True,
         softcap=seen.softcap,
     )
     return output.transpose(1, 2), received
-
-
-def row_weights(request: ReceivedAttention, side: Side) -> Tensor:
-    """Weights `[B,S]` that are equal on the rows asked for and sum to one; all zero where a sample has no such row."""
-    rows = side.attention_mask.bool() if request.rows == "real" else side.predicts
-    return rows.float() / rows.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def is_plain(mask: Tensor | None, side: Side, window: int | None) -> bool:

@@ -65,10 +65,8 @@ class Pooled:
 def pooled(signals: Signals, side: Side, layers: int, rows: Literal["real", "response"]) -> Pooled:
     """From the answers of one model; padding on either side ends up on the right."""
     mask = side.attention_mask.bool()
-    weights = (mask if rows == "real" else side.predicts).float()
-    weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1)
     order = (~mask).long().argsort(dim=1, stable=True)
-    real, weights = mask.gather(1, order), weights.gather(1, order)
+    real, weights = mask.gather(1, order), side.row_weights(rows).gather(1, order)
     received = torch.stack(
         [signals[ReceivedAttention(layer, rows)].float() for layer in range(1, layers + 1)], 1
     )
