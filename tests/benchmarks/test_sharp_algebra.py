@@ -28,20 +28,20 @@ def test_overlap_is_that_of_plain_loops(generator):
 
 @pytest.mark.parametrize(("count", "size", "width"), [(3, 6, 12), (3, 5, 12), (4, 6, 8), (2, 3, 12)])
 def test_no_frames_go_below_the_bound(generator, count, size, width):
-    bound = frames.least_overlap(count, size, width)
+    bound = frames.smallest_overlap(count, width, size)
     assert all(frames.overlap(frames.independent(count, size, width, generator)) >= bound for _ in range(20))
     assert (bound == 0) == (count * size <= width)
 
 
 def test_three_lines_reach_the_bound():
     found = frames.tight(4)
-    assert frames.overlap(found) == pytest.approx(frames.least_overlap(3, 4, 8), rel=1e-12)
+    assert frames.overlap(found) == pytest.approx(frames.smallest_overlap(3, 8, 4), rel=1e-12)
     assert all(torch.allclose(each.T @ each, torch.eye(4, dtype=torch.float64)) for each in found)
 
 
 def test_the_bounds_of_table_7():
-    assert frames.least_overlap(3, 384, 768) == pytest.approx(96**0.5)
-    assert [round(frames.least_overlap(3, size, 768), 2) for size in (256, 512, 768)] == [0, 16, 27.71]
+    assert frames.smallest_overlap(3, 768, 384) == pytest.approx(96**0.5)
+    assert [round(frames.smallest_overlap(3, 768, size), 2) for size in (256, 512, 768)] == [0, 16, 27.71]
 
 
 def test_joint_frames_are_orthogonal_and_independent_ones_are_as_expected(generator):
@@ -58,8 +58,10 @@ def test_gram_schmidt_is_qr_up_to_signs(generator):
 
 def test_effective_rank_counts_directions(generator):
     (frame,) = frames.independent(1, 5, 9, generator)
-    assert frames.effective_rank(frame) == pytest.approx(5)
-    assert frames.effective_rank(frame[:, :1] @ torch.ones(1, 5, dtype=torch.float64)) == pytest.approx(1)
+    assert frames.effective_rank(frame).item() == pytest.approx(5)
+    assert frames.effective_rank(
+        frame[:, :1] @ torch.ones(1, 5, dtype=torch.float64)
+    ).item() == pytest.approx(1)
 
 
 def test_the_penalty_is_met_by_losing_rank():

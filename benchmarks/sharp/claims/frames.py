@@ -12,15 +12,10 @@ import torch
 from torch import Tensor
 
 from claims.finding import Finding
+from stillroom.numerics.projection import effective_rank, smallest_overlap
 
 PAPER_WIDTH, PAPER_SIZE, EPSILON = 768, 384, 0.01
 GRANULARITIES = 3
-
-
-def least_overlap(count: int, size: int, width: int) -> float:
-    """Root mean square of ||W_i^T W_j||_F over pairs: no `count` frames of `size` in `width` go below it."""
-    total = (count * size) ** 2 / width - count * size
-    return math.sqrt(max(0.0, total) / (count * (count - 1)))
 
 
 def overlap(frames: Sequence[Tensor]) -> float:
@@ -57,14 +52,6 @@ def gram_schmidt(matrix: Tensor) -> Tensor:
     return torch.stack(columns, dim=1)
 
 
-def effective_rank(matrix: Tensor) -> float:
-    """exp of the entropy of the singular values, normalized to sum one: d for a frame, 1 for a single
-    direction."""
-    share = torch.linalg.svdvals(matrix)
-    share = share / share.sum()
-    return float(torch.special.entr(share).sum().exp())
-
-
 def gaussian(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     return torch.randn(rows, columns, dtype=torch.float64, generator=generator)
 
@@ -96,7 +83,7 @@ def meet_penalty(
         loss.backward()
         optimizer.step()
     trained = [frame.detach() for frame in frames]
-    ranks = [effective_rank(frame) for frame in trained]
+    ranks = [effective_rank(frame).item() for frame in trained]
     return {"overlap": overlap(trained), "least rank": min(ranks), "largest rank": max(ranks)}
 
 
@@ -110,7 +97,7 @@ def table7() -> Finding:
     rows = []
     for size in (128, 256, 384, 512, 768):
         found = overlap(independent(GRANULARITIES, size, PAPER_WIDTH, generator))
-        bound = least_overlap(GRANULARITIES, size, PAPER_WIDTH)
+        bound = smallest_overlap(GRANULARITIES, PAPER_WIDTH, size)
         rows.append({"d": size, "3 d": 3 * size, "least possible": bound, "independent QR": found})
     chosen = rows[2]
     return Finding(
@@ -126,7 +113,7 @@ def table7() -> Finding:
 
 
 def rank_spaces() -> Finding:
-    bound = least_overlap(3 * GRANULARITIES, PAPER_SIZE, PAPER_WIDTH)
+    bound = smallest_overlap(3 * GRANULARITIES, PAPER_WIDTH, PAPER_SIZE)
     fits = PAPER_WIDTH // (3 * GRANULARITIES)
     return Finding(
         "rank spaces",
@@ -140,7 +127,7 @@ def rank_spaces() -> Finding:
 
 def best_case() -> Finding:
     found = overlap(tight(PAPER_SIZE))
-    bound = least_overlap(GRANULARITIES, PAPER_SIZE, PAPER_WIDTH)
+    bound = smallest_overlap(GRANULARITIES, PAPER_WIDTH, PAPER_SIZE)
     return Finding(
         "best case",
         "The soft constraint gives approximately orthogonal subspaces, to within 0.01 (4.3)",
@@ -156,7 +143,7 @@ def penalty() -> Finding:
     """3 x 32 dimensions in 64: the paper's proportions."""
     generator = torch.Generator().manual_seed(0)
     start = independent(GRANULARITIES, 32, 64, generator)
-    rank = effective_rank(start[0])
+    rank = effective_rank(start[0]).item()
     rows: list[dict[str, Any]] = [
         {
             "trained on": "nothing (one QR per frame)",
