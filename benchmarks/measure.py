@@ -8,6 +8,7 @@ compilers. On a CUDA device it is the growth of the allocator's peak.
 import ctypes
 import gc
 import importlib.metadata
+import json
 import platform
 import subprocess
 import sys
@@ -75,6 +76,13 @@ def numbers_from_fresh_process(script: str, arguments: Sequence[str]) -> list[in
         [sys.executable, script, *arguments], check=True, stdout=subprocess.PIPE, text=True
     )
     return [int(number) for number in result.stdout.splitlines()[-1].split()]
+
+
+def save(result: dict, page: str, folder: Path, name: str) -> None:
+    """The numbers as JSON and the page beside them, in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    (folder / f"{name}.md").write_text(page)
 
 
 def versions(*packages: str) -> dict[str, str]:

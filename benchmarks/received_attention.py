@@ -11,7 +11,6 @@ over its norm, noise of a sample of rows that to all rows.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import warnings
@@ -21,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from measure import machine, numbers_from_fresh_process, peak_growth, times, versions
+from measure import machine, numbers_from_fresh_process, peak_growth, save, times, versions
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -371,10 +370,7 @@ def main() -> None:
         print_memory(options)
         return
     result = run(options)
-    options.output.mkdir(parents=True, exist_ok=True)
-    file = options.output / f"received_attention_{options.device.split(':')[0]}"
-    file.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
-    file.with_suffix(".md").write_text(page(result))
+    save(result, page(result), options.output, f"received_attention_{options.device.split(':')[0]}")
     print("\n" + page(result))
 
 

@@ -11,7 +11,6 @@ optimizer.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import warnings
@@ -19,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from measure import in_fresh_process, machine, peak_growth, times, versions
+from measure import in_fresh_process, machine, peak_growth, save, times, versions
 from teacher_cache import VOCAB, RandomText, llama
 from torch import Tensor
 from transformers import LlamaForCausalLM
@@ -187,10 +186,7 @@ def main() -> None:
         print(peak_growth(partial(trial.step), trial.forget, options.device))
         return
     result = run(options)
-    options.output.mkdir(parents=True, exist_ok=True)
-    file = options.output / f"sharp_step_{options.device.split(':')[0]}"
-    file.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
-    file.with_suffix(".md").write_text(page(result))
+    save(result, page(result), options.output, f"sharp_step_{options.device.split(':')[0]}")
     print(page(result))
 
 
