@@ -1,20 +1,16 @@
 """Every recipe in `recipes/` is valid, and so is every variant of every comparison, at both sizes."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
+from stillroom.compare.plan import read_plan, resolve
 from stillroom.objectives import find
 from stillroom.recipe import strict_yaml
 from stillroom.recipe.load import load_recipe
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from comparison.plan import read_plan, resolve  # noqa: E402
-
 FILES = sorted((ROOT / "recipes").rglob("*.yaml"))
 COMPARISONS = [path for path in FILES if "variants" in strict_yaml.read(path).values]
 BASES = {"small.yaml"}

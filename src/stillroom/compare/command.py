@@ -1,6 +1,6 @@
 """Variants of one recipe at equal trained tokens over several seeds, each paired with one of them.
 
-    python benchmarks/paired.py recipes/sharp/table6.yaml --output runs/table6 --jobs 2 \
+    python -m stillroom.compare.command recipes/sharp/table6.yaml --output runs/table6 --jobs 2 \
         --set teacher.model=... --results benchmarks/results/sharp_table6.json
 
 The format of the file is described in `comparison/plan.py`. Every run is a `stillroom distill` in its own process; one
@@ -20,13 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from comparison.chart import chart_page
-from comparison.collect import collect
-from comparison.execute import execute
-from comparison.plan import SIZES, read_plan
-from comparison.schedule import Run, Schedule, choose, schedule, state
-from comparison.table import table
-
+from stillroom.compare.chart import chart_page
+from stillroom.compare.collect import collect
+from stillroom.compare.execute import execute
+from stillroom.compare.plan import SIZES, read_plan
+from stillroom.compare.schedule import Run, Schedule, choose, schedule, state
+from stillroom.compare.table import table
 from stillroom.core.errors import BadInput
 from stillroom.core.record import read_summary, write_text_atomically
 from stillroom.report.numbers import finite
@@ -150,7 +149,7 @@ def content(
 
 def _command(options: argparse.Namespace) -> str:
     """As it can be typed on another machine: of absolute paths the last name stays."""
-    words = ["python", "benchmarks/paired.py", _portable(str(options.comparison))]
+    words = ["python", "-m", "stillroom.compare.command", _portable(str(options.comparison))]
     words += ["--size", options.size] if options.size != SIZES[0] else []
     words += ["--jobs", str(options.jobs)] if options.jobs > 1 else []
     words += ["--only", *map(shlex.quote, options.only)] if options.only else []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comparison.plan import OWNED, Plan, fixed_rate, resolve
+from stillroom.compare.plan import OWNED, Plan, fixed_rate, resolve
 from stillroom.core.errors import BadInput
 from stillroom.core.record import RECIPE, SUMMARY, read_summary
 from stillroom.recipe.load import load_recipe

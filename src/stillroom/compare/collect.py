@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from comparison.paired_difference import paired_difference
-from comparison.schedule import RATE, Run, state
+from stillroom.compare.paired_difference import paired_difference
+from stillroom.compare.schedule import RATE, Run, state
 from stillroom.core.record import METRICS, RunSummary, read_jsonl, read_summary
 from stillroom.diagnostics.reach import crossing
 from stillroom.report.numbers import finite

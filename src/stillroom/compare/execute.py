@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comparison.schedule import Run, state
+from stillroom.compare.schedule import Run, state
 from stillroom.core.record import read_summary, write_text_atomically
 from stillroom.report.numbers import duration
 

@@ -1,6 +1,5 @@
 """The comparison runner: its file, its statistics, and whole comparisons, with a stand-in for the training itself."""
 
-import importlib.util
 import json
 import math
 import os
@@ -13,20 +12,13 @@ import yaml
 from folders import QUESTIONS, jsonl, model_folder
 from reference.paired_statistics import paired_interval, student_mass
 
+from stillroom.compare import command as paired
+from stillroom.compare import execute
+from stillroom.compare.paired_difference import paired_difference, student_quantile
+from stillroom.compare.plan import fixed_rate, read_plan, resolve
+from stillroom.compare.schedule import choose, schedule, state
 from stillroom.core.errors import BadInput
 from stillroom.core.record import read_summary
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.append(str(BENCHMARKS))  # where `python benchmarks/paired.py` finds its parts
-
-from comparison import execute  # noqa: E402
-from comparison.paired_difference import paired_difference, student_quantile  # noqa: E402
-from comparison.plan import fixed_rate, read_plan, resolve  # noqa: E402
-from comparison.schedule import choose, schedule, state  # noqa: E402
-
-SPEC = importlib.util.spec_from_file_location("paired", BENCHMARKS / "paired.py")
-paired = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(paired)
 
 BASE = {
     "student": {"model": "${assets}/python_docs/student", "init": "random"},
@@ -417,12 +409,10 @@ def test_bad_input_is_a_sentence(compare, capsys):
 
 
 def test_no_path_of_this_machine_is_in_the_command(compare, tmp_path):
-    teacher = (
-        f"teacher.model={BENCHMARKS.parent / 'src' / 'stillroom' / 'assets' / 'python_docs' / 'teacher'}"
-    )
+    teacher = f"teacher.model={Path(paired.__file__).parents[1] / 'assets' / 'python_docs' / 'teacher'}"
     compare("--seeds", "10", "--set", teacher, "--jobs", "2", "--only", "hard labels")
     assert results(tmp_path)["command"] == (
-        "python benchmarks/paired.py .../plan.yaml --jobs 2 --only 'hard labels' --seeds 10 "
+        "python -m stillroom.compare.command .../plan.yaml --jobs 2 --only 'hard labels' --seeds 10 "
         "--set teacher.model=.../teacher"
     )
 
