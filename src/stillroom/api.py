@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from stillroom.core.progress import Display
 from stillroom.core.record import REPORT, RunSummary
@@ -23,6 +23,7 @@ def distill(
     output: str,
     training: Mapping[str, Any] | None = None,
     seed: int = 10,
+    preflight: Literal["refuse", "note", "off"] = "refuse",
     resume: bool = False,
     overwrite: bool = False,
     display: Display | None = None,
@@ -31,8 +32,9 @@ def distill(
     """Distil `teacher` into `student` and return the summary of the run; everything else lies in the folder `output`.
 
     Models are folders or Hub names, `data` and `eval` files or Hub names. `objectives` are catalog names, import
-    paths, or mappings with settings. `training` holds fields of `transformers.TrainingArguments`; `sections` are other
-    parts of a recipe: `evaluation={"prompts": 20}`, and `data_settings` for the keys beside `data.train`.
+    paths, or mappings with settings. `preflight` is what happens to a teacher that is none (`teacher.preflight`).
+    `training` holds fields of `transformers.TrainingArguments`; `sections` are other parts of a recipe:
+    `evaluation={"prompts": 20}`, and `data_settings` for the keys beside `data.train`.
 
     >>> from stillroom import distill
     >>> run = distill(student="small", teacher="large", data="train.jsonl", output="runs/first")  # doctest: +SKIP
@@ -41,7 +43,7 @@ def distill(
     settings = dict(sections)
     values = {
         "student": {"model": student},
-        **({"teacher": {"model": teacher}} if teacher else {}),
+        **({"teacher": {"model": teacher, "preflight": preflight}} if teacher else {}),
         "data": {"train": data, "eval": eval, **settings.pop("data_settings", {})},
         "objectives": [each if isinstance(each, str) else dict(each) for each in objectives],
         "training": dict(training or {}),

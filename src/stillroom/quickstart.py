@@ -51,6 +51,8 @@ def run_quickstart(
             values = {"objectives": objectives, "output": str(folder)}
             # Teacher and untrained student are the same for all runs: the first one marks them.
             sets = [f"evaluation.baselines={str(not folders).lower()}"]
+            if train_teacher and steps is not None:  # a teacher cut short is no teacher, and was asked for
+                sets.append("teacher.preflight=note")
             places = {"student": assets / "student", "teacher": teacher, "data": train, "eval": held_out}
             flags = {key: str(place) for key, place in places.items()} | {"max_steps": steps}
             recipe = load_recipe(values=_recipe(assets / "quickstart.yaml") | values, flags=flags, sets=sets)

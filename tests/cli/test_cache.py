@@ -17,7 +17,7 @@ def place(world, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("cache")
     (root / "recipe.yaml").write_text(f"""
 student: {{model: {world / "student"}}}
-teacher: {{model: {world / "teacher"}, cache: {root / "cache"}}}
+teacher: {{model: {world / "teacher"}, cache: {root / "cache"}, preflight: 'off'}}
 data: {{train: {world / "data.jsonl"}, max_length: 64}}
 objectives:
   - logits.forward_kl

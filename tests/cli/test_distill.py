@@ -15,10 +15,14 @@ QUICK = (
 )  # fmt: skip
 
 
+UNTRAINED = ("--set", "teacher.preflight=off")
+"""The teachers of these tests have never been trained."""
+
+
 def pair(world, run, *more):
     return (
         "distill", "--student", world / "student", "--teacher", world / "teacher", "--data", world / "data.jsonl",
-        "--eval", world / "data.jsonl", "--output", run, "--max-steps", "4", *more, *QUICK,
+        "--eval", world / "data.jsonl", "--output", run, "--max-steps", "4", *more, *UNTRAINED, *QUICK,
     )  # fmt: skip
 
 
@@ -92,7 +96,7 @@ def test_heads_of_different_width_over_one_tokenizer_are_trimmed(world, typed, t
     wide = model_folder(tmp_path / "wide", seed=3, rows=384)
     done = typed(
         "distill", "--student", world / "student", "--teacher", wide, "--data", world / "data.jsonl", "--objective",
-        "logits.forward_kl", "--output", tmp_path / "run", "--max-steps", "1", *QUICK,
+        "logits.forward_kl", "--output", tmp_path / "run", "--max-steps", "1", *UNTRAINED, *QUICK,
     )  # fmt: skip
     assert done.code == 0, done.err
     notes = " ".join(read_summary(tmp_path / "run").notes)
@@ -115,7 +119,7 @@ def test_a_students_own_objective_is_named_by_its_import_path(world, typed, tmp_
     monkeypatch.chdir(tmp_path)
     done = typed(
         "distill", "--student", world / "student", "--teacher", world / "teacher", "--data", world / "data.jsonl",
-        "--objective", "my_objective", "--output", tmp_path / "run", "--max-steps", "1", *QUICK,
+        "--objective", "my_objective", "--output", tmp_path / "run", "--max-steps", "1", *UNTRAINED, *QUICK,
     )  # fmt: skip
     assert done.code == 0, done.err
     assert read_summary(tmp_path / "run").objectives[0]["use"] == "my_objective"
@@ -149,7 +153,7 @@ def test_a_student_with_adapters_loads_again(world, typed, tmp_path):
     done = typed(
         "distill", "--student", world / "student", "--teacher", world / "teacher", "--data",
         world / "data.jsonl", "--objective", "logits.forward_kl", "--output", tmp_path / "run",
-        "--eval", world / "data.jsonl", "--max-steps", "1", "--set", "student.lora={r: 2}", *QUICK,
+        "--eval", world / "data.jsonl", "--max-steps", "1", "--set", "student.lora={r: 2}", *UNTRAINED, *QUICK,
     )  # fmt: skip
     assert done.code == 0, done.err
     facts = read_summary(tmp_path / "run").models["student"]

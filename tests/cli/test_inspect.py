@@ -18,7 +18,7 @@ SMALL = ("--batches", 2, "--samples", 4, "--points", 3, "--directions", 1, "--qu
 def recipe(world: Path, output: Path, **changed: object) -> Path:
     values = {
         "student": {"model": str(world / "student")},
-        "teacher": {"model": str(world / "teacher")},
+        "teacher": {"model": str(world / "teacher"), "preflight": "off"},
         "data": {"train": str(world / "data.jsonl"), "eval": str(world / "data.jsonl"), "eval_limit": 4},
         "objectives": [
             {"use": "hard.cross_entropy", "weight": 0.5},

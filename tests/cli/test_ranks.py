@@ -19,7 +19,8 @@ def test_two_ranks_write_one_run_and_train_the_same_student(world, tmp_path):
             sys.executable, "-m", "stillroom", "distill", "--student", world / "student", "--teacher",
             world / "teacher", "--data", world / "data.jsonl", "--objective", "logits.forward_kl", "--output", run,
             "--max-steps", "3", "--quiet", "--set", f"training.per_device_train_batch_size={batch}", "--set",
-            "training.use_cpu=true", "--set", "training.logging_steps=1", "--set", "data.max_length=64", *more,
+            "training.use_cpu=true", "--set", "training.logging_steps=1", "--set", "data.max_length=64",
+            "--set", "teacher.preflight=off", *more,
         ]  # fmt: skip
 
     def start(command, **variables):

@@ -59,9 +59,8 @@ def test_without_a_teacher_the_same_loss_and_no_comparison(student, teacher):
     dataset = TinyDataset(size=5)
     expected = truth(dataset, student, teacher.model)
     found = evaluate_likelihood(student, dataset, Collator(PAD), batch_size=2)
-    assert found == pytest.approx(
-        {name: expected[name] for name in ("loss", "perplexity", "tokens")}, rel=1e-6
-    )
+    alone = ("loss", "perplexity", "lm_loss", "calibration_error", "tokens")
+    assert found == pytest.approx({name: expected[name] for name in alone}, rel=1e-6)
 
 
 def test_both_heads_are_trimmed_alike(student):
@@ -75,6 +74,20 @@ def test_a_model_beside_itself(teacher):
     found = evaluate_likelihood(teacher.model, TinyDataset(size=5), Collator(PAD), teacher=teacher)
     assert found["teacher_kl"] == pytest.approx(0, abs=1e-6)
     assert found["agreement"] == 1
+    assert found["confidence_gap"] == pytest.approx(0, abs=1e-6)
+
+
+def test_lm_loss_weighs_samples_and_loss_weighs_tokens(student):
+    """One long and one short response: the two means differ, and by as much as the lengths say."""
+    items = TinyDataset(size=8).items
+    pair = sorted(items, key=lambda item: sum(item["response_mask"]))[:: len(items) - 1]
+    losses = [evaluate_likelihood(student, [item], Collator(PAD)) for item in pair]
+    both = evaluate_likelihood(student, pair, Collator(PAD))
+    assert both["lm_loss"] == pytest.approx(sum(each["loss"] for each in losses) / 2)
+    assert both["loss"] == pytest.approx(
+        sum(each["loss"] * each["tokens"] for each in losses) / both["tokens"]
+    )
+    assert both["loss"] != pytest.approx(both["lm_loss"], rel=1e-4)
 
 
 def test_samples_without_response_count_nothing(student):

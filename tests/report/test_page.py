@@ -28,7 +28,7 @@ ATTRIBUTE_NAMES = (
 TAG_NAMES = (
     "html head meta title style body main header section h1 h2 h3 h4 p strong b small span sup div ul li "
     "table caption thead tbody tr th td figure figcaption svg desc line path circle polygon text article "
-    "details summary pre"
+    "details summary pre g"
 )
 HOSTILE = [
     "</script><script>alert(1)</script>",

@@ -1,4 +1,4 @@
-"""The verbs: quickstart, distill, check, cache, evaluate, inspect, report, list.
+"""The verbs: quickstart, distill, compare, check, preflight, cache, evaluate, inspect, report, reproduce, search, list.
 
 Exit codes: 0 done, 1 failed while running, 2 bad input (one sentence, no traceback), 130 stopped by the user.
 Nothing heavy is imported until a verb needs it.
@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from stillroom import __version__
+from stillroom.cli.compare import compare
+from stillroom.cli.evaluate import evaluate
 from stillroom.cli.options import (
     AsJson,
     DataName,
@@ -26,6 +28,9 @@ from stillroom.cli.options import (
     StudentName,
     TeacherName,
 )
+from stillroom.cli.preflight import preflight
+from stillroom.cli.reproduce import reproduce
+from stillroom.cli.search import search
 from stillroom.core.errors import BadInput
 
 app = typer.Typer(
@@ -180,45 +185,6 @@ def cache(
 
 
 @app.command()
-def evaluate(
-    model: Annotated[str, typer.Argument(help="A run folder, a model folder or a Hub name.")],
-    data: Annotated[str, typer.Option("--data", help="Held-out text: JSONL, JSON, Parquet or a Hub name.")],
-    teacher: TeacherName = None,
-    template: Annotated[str, typer.Option("--template", help="alpaca, chat or plain.")] = "alpaca",
-    max_length: Annotated[int, typer.Option("--max-length", min=8, help="Tokens of a sample at most.")] = 512,
-    prompts: Annotated[
-        int, typer.Option("--prompts", min=0, help="Prompts to answer for Rouge-L; 0 for none.")
-    ] = 100,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use only so many samples.")] = None,
-    metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="Only these; all that can be had without it.")
-    ] = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Loss, perplexity, agreement with a teacher and Rouge-L of a model on held-out text."""
-    from stillroom.cli.display import display
-    from stillroom.recipe.judge import judge
-
-    marks = judge(
-        model,
-        data,
-        teacher=teacher,
-        template=template,
-        max_length=max_length,
-        prompts=prompts,
-        limit=limit,
-        metrics=metric or (),
-        display=display(quiet or as_json),
-    )
-    if as_json:
-        print(json.dumps(marks, indent=2))
-        return
-    for name, value in marks.items():
-        print(f"{name:<12}{value:>12.4f}")
-
-
-@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; the first one is the main one.")],
     output: Annotated[
@@ -328,6 +294,10 @@ def quickstart(
 
     runs, page = run_quickstart(output, steps=steps, train_teacher=train_teacher, display=display(quiet))
     _show_runs(runs, as_json, page)
+
+
+for verb in (compare, preflight, evaluate, reproduce, search):
+    app.command()(verb)
 
 
 def _flags(

@@ -6,13 +6,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stillroom.compare.paired_difference import paired_difference
+from stillroom.compare.holm import holm
 from stillroom.compare.schedule import RATE, Run, state
+from stillroom.core.paired_difference import paired_difference
 from stillroom.core.record import METRICS, RunSummary, read_jsonl, read_summary
 from stillroom.diagnostics.reach import crossing
 from stillroom.report.numbers import finite
 
-LOWER_IS_BETTER = {"loss": True, "perplexity": True, "teacher_kl": True, "agreement": False, "rouge_l": False}
+LOWER_IS_BETTER = {
+    "loss": True,
+    "perplexity": True,
+    "teacher_kl": True,
+    "calibration_error": True,
+    "agreement": False,
+    "rouge_l": False,
+}
 COSTS = ("steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes")
 _PLACES = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}  # in the results: in metrics.jsonl
 
@@ -25,6 +33,7 @@ def collect(runs: Sequence[Run], against: str) -> dict[str, Any]:
     done = [(run, read_summary(run.folder)) for run in runs if state(run) == "done"]
     numbers = {name: [_numbers(r, s) for r, s in done if r.variant == name] for name in _names(runs)}
     variants = {name: _variant(rows, numbers.get(against, [])) for name, rows in numbers.items()}
+    adjust({name: variant["difference"] for name, variant in variants.items() if name != against})
     for run in runs:
         variants[run.variant]["learning_rate"] = run.recipe.training[RATE.partition(".")[2]]
     first = next((s for r, s in done if r.variant == against), done[0][1] if done else RunSummary(""))
@@ -39,6 +48,15 @@ def collect(runs: Sequence[Run], against: str) -> dict[str, Any]:
         "variants": variants,
         "cautions": _diverged(done) + _unequal_tokens(numbers) + _unlike(done),
     }
+
+
+def adjust(differences: Mapping[str, Mapping[str, dict[str, Any]]]) -> None:
+    """Beside every p, its value after Holm's correction: the differences of all variants in one metric are a family."""
+    for metric in dict.fromkeys(key for each in differences.values() for key in each):
+        family = {name: each[metric] for name, each in differences.items() if metric in each}
+        known = {name: each["p"] for name, each in family.items() if each["p"] is not None}
+        for name, value in holm(known).items():
+            family[name]["p_holm"] = value
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

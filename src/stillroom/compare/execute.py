@@ -1,117 +1,65 @@
-"""Runs as processes of their own, several at a time: one crash does not lose the rest, and Ctrl-C ends them all.
+"""Trainings as processes of their own. What is done is kept, what was stopped goes on from its checkpoint.
 
-The recipe of each goes to `recipes/` beside the run folders, what it says on standard error to `logs/`. With more
-than one at a time each has one thread, so that the machine is not asked for more than it has.
+The recipe of each goes to `recipes/` beside the run folders, what it says on standard error to `logs/`.
 """
 
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from stillroom.compare.schedule import Run, state
-from stillroom.core.record import read_summary, write_text_atomically
-from stillroom.report.numbers import duration
-
-Say = Callable[[str], None]
-_PATIENCE = 10.0  # seconds that a stopped run has to leave its step
+from stillroom.compare.processes import Look, Say, Work, work_off
+from stillroom.compare.schedule import Run, resumable, state
+from stillroom.core.record import SUMMARY, read_summary, write_text_atomically
 
 
-@dataclass
-class _Live:
-    run: Run
-    process: subprocess.Popen[bytes]
-    log: Path
-    since: float
-
-
-def execute(runs: Sequence[Run], jobs: int, say: Say) -> dict[Path, str]:
+def execute(runs: Sequence[Run], jobs: int, say: Say, look: Look | None = None) -> dict[Path, str]:
     """Make what is missing among `runs`, in order, `jobs` at a time, one line of progress each.
 
-    Returns why runs failed, by folder: the last line that they said. However this is left, no process stays behind.
+    Returns why runs failed, by folder. However this is left, no process stays behind. One that failed is tried again
+    the next time this is called; one that could not go on from its checkpoint is made anew at once.
     """
     states = {run.folder: state(run) for run in runs}
     waiting = [run for run in runs if states[run.folder] != "done"]
+    steps = {run.folder: resumable(run) for run in waiting}
     for run in waiting:
-        if (why := states[run.folder]) not in ("missing", "done"):
-            say(f"{run.folder.name}: {why}; it is made anew")
+        _announce(run, states[run.folder], steps[run.folder], say)
     if len(waiting) < len(runs):
         say(f"{len(runs) - len(waiting)} of {len(runs)} runs are there already")
-    failures: dict[Path, str] = {}
-    spent: list[float] = []
-    live: list[_Live] = []
-    queue = list(waiting)
-    try:
-        while queue or live:
-            while queue and len(live) < jobs:
-                live.append(_start(queue.pop(0), jobs))
-            for ended in [each for each in live if each.process.poll() is not None]:
-                live.remove(ended)
-                spent.append(time.monotonic() - ended.since)
-                if reason := _failure(ended):
-                    failures[ended.run.folder] = reason
-                ahead = len(waiting) - len(spent)
-                left = sum(spent) / len(spent) * ahead / jobs
-                say(_line(ended, reason, f"{len(spent)}/{len(waiting)}", left if ahead else 0.0))
-            time.sleep(0.1)
-    finally:
-        _stop(live)
-    return failures
+    works = [_work(run, steps[run.folder] > 0) for run in waiting]
+    failures = work_off(works, jobs, say, look)
+    stuck = [run for run in waiting if run.folder.name in failures and steps[run.folder]]
+    for run in stuck:
+        say(f"{run.folder.name}: could not go on ({failures.pop(run.folder.name)}); it is made anew")
+    failures |= work_off([_work(run, False) for run in stuck], jobs, say, look)
+    return {run.folder: failures[run.folder.name] for run in waiting if run.folder.name in failures}
 
 
-def command(recipe: Path) -> list[str]:
+def command(recipe: Path, resume: bool = False) -> list[str]:
     """What makes the run of a recipe file."""
-    return [sys.executable, "-m", "stillroom", "distill", str(recipe), "--overwrite", "--quiet"]
+    how = "--resume" if resume else "--overwrite"
+    return [sys.executable, "-m", "stillroom", "distill", str(recipe), how, "--quiet"]
 
 
-def _start(run: Run, jobs: int) -> _Live:
+def _announce(run: Run, why: str, step: int, say: Say) -> None:
+    if step:
+        say(f"{run.folder.name}: {why}; it goes on from step {step}")
+    elif why != "missing":
+        say(f"{run.folder.name}: {why}; it is made anew")
+
+
+def _work(run: Run, resume: bool) -> Work:
     home, name = run.folder.parent, run.folder.name
-    recipe, log = home / "recipes" / f"{name}.yaml", home / "logs" / f"{name}.txt"
-    write_text_atomically(recipe, run.recipe.to_yaml())
-    log.parent.mkdir(parents=True, exist_ok=True)
-    one_thread = {"OMP_NUM_THREADS": "1"} if jobs > 1 else {}
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            command(recipe),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env=os.environ | one_thread,
-            start_new_session=True,  # the terminal's Ctrl-C comes to us alone, and we end them
-        )
-    return _Live(run, process, log, time.monotonic())
 
+    def begin() -> list[str]:
+        recipe = home / "recipes" / f"{name}.yaml"
+        write_text_atomically(recipe, run.recipe.to_yaml())
+        return command(recipe, resume=True) if resume else command(recipe)
 
-def _failure(ended: _Live) -> str:
-    """Empty where the run is done."""
-    code, folder = ended.process.returncode, ended.run.folder
-    if code == 0 and read_summary(folder).exit == "done":
-        return ""
-    said = ended.log.read_text(encoding="utf-8", errors="replace").splitlines()
-    spoken = [line.strip() for line in said if line.strip()]
-    return spoken[-1][:300] if spoken else f"it ended with exit code {code} and said nothing"
+    def result() -> str | None:
+        if not (run.folder / SUMMARY).exists():
+            return None
+        summary = read_summary(run.folder)
+        loss = summary.final.get("loss", float("nan"))
+        return f"held-out loss {loss:.4f}" if summary.exit == "done" else None
 
-
-def _line(ended: _Live, reason: str, count: str, left: float) -> str:
-    run = ended.run
-    loss = "" if reason else f"held-out loss {read_summary(run.folder).final.get('loss', float('nan')):.4f}, "
-    took = duration(time.monotonic() - ended.since)
-    rest = f"; about {duration(left)} left" if left else ""
-    return f"[{count}] {run.folder.name}: {f'FAILED ({reason}), ' if reason else loss}{took}{rest}"
-
-
-def _stop(live: Sequence[_Live]) -> None:
-    """Ask, wait, then end; a second Ctrl-C does not wait."""
-    for each in live:
-        each.process.terminate()
-    deadline = time.monotonic() + _PATIENCE
-    for each in live:
-        try:
-            each.process.wait(max(0.0, deadline - time.monotonic()))
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            deadline = 0.0
-            each.process.kill()
-            each.process.wait()
+    return Work(name, home / "logs" / f"{name}.txt", begin, result)

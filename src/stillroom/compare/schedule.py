@@ -18,8 +18,8 @@ from stillroom.recipe.load import load_recipe
 from stillroom.recipe.schema import Recipe
 
 RATE = "training.learning_rate"
-_FREE = frozenset({"output", "evaluation.baselines"})
-"""Keys that may differ: where a run lies, and whether it marked the teacher too."""
+_FREE = frozenset({"output", "evaluation.baselines", "teacher.preflight"})
+"""Keys that may differ: where a run lies, and whether it marked the teacher too, or asked whether it is one."""
 _TIE = 0.01
 
 
@@ -112,19 +112,35 @@ def schedule(
 
 
 def state(run: Run) -> str:
-    """ "done", or why the run has to be made: "missing", "unfinished", or the keys that differ."""
+    """ "done", or why the run has to be made: "missing", "unfinished", "failed before", or the keys that differ."""
     if not (run.folder / SUMMARY).exists():
         return "missing"
-    if read_summary(run.folder).exit != "done":
-        return "unfinished"
+    if (end := read_summary(run.folder).exit) != "done":
+        return "failed before" if end == "failed" else "unfinished"
     try:
-        # Read as a recipe, not as text: a setting that is new since then has its default in both.
-        before = dict(_flat(load_recipe(run.folder / RECIPE).model_dump(mode="json")))
+        keys = _differing(run, _FREE)
     except BadInput as error:
         return f"made with a recipe that is refused now ({str(error).splitlines()[0]})"
-    now = dict(_flat(run.recipe.model_dump(mode="json")))
-    keys = [key for key in now | before if key not in _FREE and _unlike(key, before, now)]
     return f"made with another {', '.join(keys[:3])}" if keys else "done"
+
+
+def resumable(run: Run) -> int:
+    """The step of the newest checkpoint that an unfinished run can go on from; zero where it has none."""
+    steps = [int(path.parent.name[11:]) for path in run.folder.glob("checkpoint-[0-9]*/MANIFEST.json")]
+    if not steps or state(run) != "unfinished":
+        return 0
+    try:
+        return 0 if _differing(run, frozenset({"output"})) else max(steps)
+    except BadInput:
+        return 0
+
+
+def _differing(run: Run, free: frozenset[str]) -> list[str]:
+    """Keys in which the recipe in the folder is not the one asked for now."""
+    # Read as a recipe, not as text: a setting that is new since then has its default in both.
+    before = dict(_flat(load_recipe(run.folder / RECIPE).model_dump(mode="json")))
+    now = dict(_flat(run.recipe.model_dump(mode="json")))
+    return [key for key in now | before if key not in free and _unlike(key, before, now)]
 
 
 def choose(losses: Mapping[float, float]) -> float:

@@ -1,4 +1,4 @@
-"""The results of a comparison as Markdown: marks, paired differences, costs, measures of objectives, trials."""
+"""The results of a comparison as Markdown: marks, paired differences, exams, costs, measures of objectives, trials."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +9,7 @@ TITLES = {
     "loss": "held-out loss",
     "perplexity": "perplexity",
     "teacher_kl": "KL to teacher",
+    "calibration_error": "calibration error",
     "agreement": "agreement",
     "rouge_l": "Rouge-L",
 }
@@ -16,8 +17,8 @@ TITLES = {
 
 def table(content: Mapping[str, Any]) -> str:
     """The page beside the JSON file; `content` is what that file holds."""
-    parts = [_head(content), _marks(content), _differences(content), _costs(content)]
-    parts += [_measures(content), _trials(content)]
+    parts = [_head(content), _marks(content), _differences(content), *_exams(content), _published(content)]
+    parts += [_costs(content), _measures(content), _trials(content)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -27,14 +28,14 @@ def _head(content: Mapping[str, Any]) -> str:
     lines = [
         f"# {content['name']}: {len(content['variants'])} variants, seeds {', '.join(map(str, content['seeds']))}",
         " ".join(content["about"].split()),
-        f"`{content['command']}`",
+        f"`{content['command']}`" if content["command"] else "",
         f"{content['processor']}, {where['threads']} thread(s) a run, {where['precision']}, torch "
         f"{versions.get('torch', '?')}, transformers {versions.get('transformers', '?')}. Losses in nats per response "
         "token. Mean ± standard deviation over the seeds.",
     ]
     lines += [f"**{sentence}**" for sentence in content["cautions"]]
     lines += [f"**FAILED: {name}:** {reason}" for name, reason in content["failed"].items()]
-    return "\n\n".join(lines)
+    return "\n\n".join(line for line in lines if line)
 
 
 def _marks(content: Mapping[str, Any]) -> str:
@@ -57,10 +58,73 @@ def _differences(content: Mapping[str, Any]) -> str:
     ]
     if not rows:
         return ""
-    return (
-        f"Minus {content['against']}, paired by seed: mean [95 % interval], seeds on which it is better:\n\n"
-        + _rows(["", *(TITLES[key] for key in keys)], rows)
-    )
+    title = f"Minus {content['against']}, paired by seed: mean [95 % interval], seeds on which it is better"
+    return _explained(title, rows) + _rows(["", *(TITLES[key] for key in keys)], rows)
+
+
+def _explained(title: str, rows: Sequence[Sequence[str]]) -> str:
+    if not any(", p " in cell for row in rows for cell in row):
+        return f"{title}:\n\n"
+    return f"{title}, and p of the paired t-test after Holm's correction for {len(rows)} comparisons:\n\n"
+
+
+def _exams(content: Mapping[str, Any]) -> list[str]:
+    """One table of means and one of differences for each exam."""
+    tests = content.get("tests")
+    if tests is None:
+        return []
+    variants = {name: each.get("tests", {}) for name, each in content["variants"].items()}
+    exams = dict.fromkeys(exam for each in (*variants.values(), *tests["marks"].values()) for exam in each)
+    parts = [" ".join(tests["notes"])] if exams else ["No exam was sat."]
+    for exam in exams:
+        measured = [each.get(exam, {}) for each in (*tests["marks"].values(), *variants.values())]
+        keys = [k for k in dict.fromkeys(k for each in measured for k in each) if "/" not in k]
+        parts += [
+            _exam(exam, keys, tests["marks"], variants),
+            _against(exam, keys, variants, content["against"]),
+        ]
+    return parts
+
+
+def _exam(exam: str, keys: Sequence[str], marks: Mapping[str, Any], variants: Mapping[str, Any]) -> str:
+    rows = [
+        [name, *(_number(each[exam].get(key)) for key in keys)]
+        for name, each in marks.items()
+        if exam in each
+    ]
+    for name, each in variants.items():
+        entries = [each.get(exam, {}).get(key, {}) for key in keys]
+        rows.append([name, *(_spread(entry.get("mean"), entry.get("deviation")) for entry in entries)])
+    return f"Exam {exam}, sat after training:\n\n" + _rows(["", *(_exam_title(k) for k in keys)], rows)
+
+
+def _against(exam: str, keys: Sequence[str], variants: Mapping[str, Any], against: str) -> str:
+    rows = [
+        [name, *(_difference(each.get(exam, {}).get(key, {}).get("difference")) for key in keys)]
+        for name, each in variants.items()
+        if name != against
+    ]
+    if not rows:
+        return ""
+    title = f"Exam {exam}, minus {against}, paired by seed"
+    return _explained(title, rows) + _rows(["", *(_exam_title(key) for key in keys)], rows)
+
+
+def _exam_title(metric: str) -> str:
+    return metric if metric == "loss" else TITLES.get(metric, metric)
+
+
+def _published(content: Mapping[str, Any]) -> str:
+    """Of rows only; whatever else a file says about where they are from is for the page."""
+    published = content.get("published") or {}
+    rows = {
+        name: each for name, each in published.get("rows", published).items() if isinstance(each, Mapping)
+    }
+    keys = list(dict.fromkeys(key for each in rows.values() for key in each))
+    if not keys:
+        return ""
+    cells = [[name, *(str(each.get(key, "—")) for key in keys)] for name, each in rows.items()]
+    return "Published by others, on their data and machines:\n\n" + _rows(["", *keys], cells)
 
 
 def _costs(content: Mapping[str, Any]) -> str:
@@ -72,7 +136,11 @@ def _costs(content: Mapping[str, Any]) -> str:
             cells = [f"{mean['tokens']:,.0f}", f"{mean['seconds']:.4g}", f"{mean['tokens_per_second']:,.0f}"]
             cells.append(memory(mean["peak_memory_bytes"]))
         rows.append([name, *cells, _target(targets, "steps"), _target(targets, "seconds")])
-    title = f"Cost, and when a run first reaches the final held-out loss of {content['against']} with its seed:\n\n"
+    beside = f" ({content['jobs']} runs at a time, so seconds are not those of a run alone)"
+    title = (
+        f"Cost{beside if content['jobs'] > 1 else ''}, and when a run first reaches the final held-out loss of "
+        f"{content['against']} with its seed:\n\n"
+    )
     heads = [
         "",
         "trained tokens",
@@ -127,7 +195,8 @@ def _difference(each: Mapping[str, Any] | None) -> str:
     if each is None:
         return "—"
     bounds = "" if each["low"] is None else f" [{each['low']:+.2g}, {each['high']:+.2g}]"
-    return f"{each['mean']:+.2g}{bounds}, {each['wins']}/{each['n']}"
+    p = "" if each.get("p_holm") is None else f", p {each['p_holm']:.2g}"
+    return f"{each['mean']:+.2g}{bounds}, {each['wins']}/{each['n']}{p}"
 
 
 def _spread(mean: float | None, deviation: float | None) -> str:
@@ -139,5 +208,10 @@ def _number(value: float | None) -> str:
 
 
 def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(heads) + " |", "|---|" + "--:|" * (len(heads) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+    lines = [_row(heads), "|---|" + "--:|" * (len(heads) - 1)]
+    return "\n".join([*lines, *map(_row, rows)])
+
+
+def _row(cells: Sequence[str]) -> str:
+    """Names are people's words: a bar or a line break in one does not end its cell."""
+    return "| " + " | ".join(" ".join(str(cell).split()).replace("|", "\\|") for cell in cells) + " |"

@@ -1,7 +1,8 @@
 """All marks of one model, by name, and the texts that it writes.
 
-    loss, perplexity, agreement, teacher_kl     over the held-out responses, see `likelihood`
-    rouge_l                                     over texts generated from the prompts, see `rouge`
+    loss, perplexity, agreement, teacher_kl, confidence_gap, calibration_error, teacher_calibration_error
+                over the held-out responses, see `likelihood`
+    rouge_l     over texts generated from the prompts, see `rouge`
 
 Only what the asked metrics need is computed; texts are written whenever there are prompts.
 """
@@ -21,8 +22,8 @@ from stillroom.teachers.live import LiveTeacher
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-NEED_TEACHER = ("agreement", "teacher_kl")
-NEED_DATA = ("loss", "perplexity", *NEED_TEACHER)
+NEED_TEACHER = ("agreement", "teacher_kl", "confidence_gap", "teacher_calibration_error")
+NEED_DATA = ("loss", "perplexity", *NEED_TEACHER, "calibration_error")
 METRICS = (*NEED_DATA, "rouge_l")
 
 Progress = Callable[[str, int, int], None]

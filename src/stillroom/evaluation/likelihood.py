@@ -2,17 +2,22 @@
 
     loss       = - 1/N sum_n log Q(y_n)                  nats per response token, end tokens included
     perplexity = exp(loss)
+    lm_loss    = 1/S sum_s mean_{n in s} - log Q(y_n)    MiniLLM's: the mean over samples of their means
     teacher_kl = 1/N sum_n KL(P_n || Q_n)                nats per response token
     agreement  = 1/N sum_n [argmax P_n = argmax Q_n]     0 to 1
+    confidence_gap = 1/N sum_n |max P_n - max Q_n|       0 to 1
+
+    calibration_error             see `calibration`: confidence max Q_n, right where argmax Q_n = y_n
+    teacher_calibration_error     the same confidence, right where argmax Q_n = argmax P_n
 
 over all N response tokens of the set at once: a corpus mean, in which a long response weighs more than a
-short one. (MiniLLM's `lm_loss` is a mean of the means of samples, another number.) The temperature is 1. No
-tensor of all logits exists: rows pass through both heads in chunks, and what is left of a token are one or
-three numbers.
+short one; in `lm_loss` all S samples weigh the same. The temperature is 1. One pass gives all of them. No
+tensor of all logits exists: rows pass through both heads in chunks, and what is left of a token are three or
+six numbers, which are added up in float64 batch by batch.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +27,7 @@ from torch import Tensor, nn
 from stillroom.core.batch import Batch, Side
 from stillroom.core.errors import BadInput
 from stillroom.core.signals import FinalHidden, Head, HeadWeights, Signals
+from stillroom.evaluation.calibration import Calibration
 from stillroom.numerics.divergence import forward_kl
 from stillroom.taps.capture import capture
 from stillroom.taps.eval_mode import eval_mode
@@ -31,6 +37,9 @@ CHUNK_ELEMENTS = 2**23
 """Logits per chunk: 32 MiB in float32, and a handful of such matrices live at once."""
 
 READS = (FinalHidden(), Head())
+OF_STUDENT = ("loss", "confidence", "correct")
+OF_BOTH = (*OF_STUDENT, "teacher_kl", "agreement", "confidence_gap")
+"""Numbers of one token, in the order of their columns."""
 
 
 class HeldOut(Protocol):
@@ -52,7 +61,8 @@ def evaluate_likelihood(
     device: torch.device | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
-    """Loss, perplexity and tokens of the student; with a `teacher` also teacher_kl and agreement.
+    """Loss, perplexity, lm_loss, calibration_error and tokens of the student; with a `teacher` also teacher_kl,
+    agreement, confidence_gap and teacher_calibration_error.
 
     `vocab_size` trims the student's head as the teacher's is (`LiveTeacher.vocab_size`). Batches go to
     `device`, by default the student's. `progress(done, total)` counts samples. `student` may be any causal
@@ -60,17 +70,18 @@ def evaluate_likelihood(
     left to score, or where the vocabularies of the two differ.
     """
     device = next(student.parameters()).device if device is None else torch.device(device)
-    scores = []
+    tally = _Tally()
     done = 0
     with eval_mode(student):
         for inputs in _batches(dataset, collator, batch_size):
             on_device = {name: value.to(device) for name, value in inputs.items()}
             batch = Batch.from_inputs(on_device)
-            scores.append(_score_batch(student, teacher, batch, vocab_size))
+            samples = batch.student.predicts.nonzero()[:, 0]
+            tally.add(_score_batch(student, teacher, batch, vocab_size), samples.cpu())
             done += len(batch.sample_ids)
             if progress is not None:
                 progress(done, len(dataset))
-    return _means(scores)
+    return tally.metrics()
 
 
 def _batches(
@@ -85,7 +96,7 @@ def _batches(
 def _score_batch(
     student: nn.Module, teacher: LiveTeacher | None, batch: Batch, vocab_size: int | None
 ) -> Tensor:
-    """Numbers of every scored token, `[N,1]` or with a teacher `[N,3]`, on the CPU."""
+    """Numbers of every scored token, `[N,3]` or with a teacher `[N,6]`, on the CPU."""
     if teacher is not None and batch.teacher is not batch.student:
         raise BadInput(
             "teacher_kl and agreement compare token by token, but the samples carry two tokenizers; "
@@ -94,7 +105,7 @@ def _score_batch(
     side = batch.student
     targets = side.targets[side.predicts]
     if len(targets) == 0:
-        return torch.zeros(0, 1 if teacher is None else 3)
+        return torch.zeros(0, len(OF_STUDENT if teacher is None else OF_BOTH))
     ours = _Scorer.of(capture(student, side, READS, vocab_size=vocab_size, owner="student"), side)
     theirs = None if teacher is None else _Scorer.of(teacher.answer(batch, READS), side)
     _check_vocabularies(targets, ours, theirs)
@@ -126,12 +137,16 @@ class _Scorer:
 
 
 def _score(targets: Tensor, student_logits: Tensor, teacher_logits: Tensor | None) -> Tensor:
-    """Cross-entropy, and with a teacher KL and whether the likeliest tokens agree: `[n,1]` or `[n,3]`."""
+    """`OF_STUDENT` `[n,3]`, or with a teacher `OF_BOTH` `[n,6]`."""
     log_q = student_logits.log_softmax(dim=-1)
-    numbers = [-log_q.gather(1, targets[:, None])[:, 0]]
+    guess = student_logits.argmax(dim=-1)  # of the logits: rounding may make two probabilities equal
+    confidence = log_q.gather(1, guess[:, None])[:, 0].exp()
+    numbers = [-log_q.gather(1, targets[:, None])[:, 0], confidence, (guess == targets).float()]
     if teacher_logits is not None:
-        numbers.append(forward_kl(teacher_logits.log_softmax(dim=-1), log_q))
-        numbers.append((teacher_logits.argmax(dim=-1) == student_logits.argmax(dim=-1)).float())
+        log_p = teacher_logits.log_softmax(dim=-1)
+        numbers.append(forward_kl(log_p, log_q))
+        numbers.append((teacher_logits.argmax(dim=-1) == guess).float())
+        numbers.append((log_p.amax(dim=-1).exp() - confidence).abs())
     return torch.stack(numbers, dim=1)
 
 
@@ -149,19 +164,50 @@ def _check_vocabularies(targets: Tensor, ours: _Scorer, theirs: _Scorer | None) 
         )
 
 
-def _means(scores: Sequence[Tensor]) -> dict[str, float]:
+class _Tally:
     """Sums in float64 over all tokens, divided once."""
-    everything = torch.cat(list(scores)).double() if scores else torch.zeros(0, 1)
-    if len(everything) == 0:
-        raise BadInput(
-            "the held-out set has no response token to score; give samples with responses "
-            "or raise data.max_length."
-        )
-    means = everything.mean(dim=0).tolist()
-    metrics = {"loss": means[0], "perplexity": _exp(means[0]), "tokens": float(len(everything))}
-    if len(means) == 3:
-        metrics |= {"teacher_kl": means[1], "agreement": means[2]}
-    return metrics
+
+    def __init__(self) -> None:
+        self.sums: Tensor | None = None
+        self.tokens = self.samples = 0
+        self.sample_means = 0.0
+        self.against_text, self.against_teacher = Calibration(), Calibration()
+
+    def add(self, numbers: Tensor, samples: Tensor) -> None:
+        """Numbers of tokens `[n,3]` or `[n,6]` and the row of the batch that each belongs to `[n]`."""
+        if len(numbers) == 0:
+            return
+        numbers = numbers.double()
+        total = numbers.sum(dim=0)
+        self.sums = total if self.sums is None else self.sums + total
+        self.tokens += len(numbers)
+        confidence = numbers[:, OF_BOTH.index("confidence")]
+        self.against_text.add(confidence, numbers[:, OF_BOTH.index("correct")])
+        if numbers.shape[1] == len(OF_BOTH):
+            self.against_teacher.add(confidence, numbers[:, OF_BOTH.index("agreement")])
+        counts = samples.bincount()
+        losses = samples.bincount(weights=numbers[:, OF_BOTH.index("loss")])
+        self.sample_means += float((losses[counts > 0] / counts[counts > 0]).sum())
+        self.samples += int((counts > 0).sum())
+
+    def metrics(self) -> dict[str, float]:
+        if self.sums is None:
+            raise BadInput(
+                "the held-out set has no response token to score; give samples with responses "
+                "or raise data.max_length."
+            )
+        means = dict(zip(OF_BOTH, (self.sums / self.tokens).tolist(), strict=False))
+        metrics = {
+            "loss": means["loss"],
+            "perplexity": _exp(means["loss"]),
+            "lm_loss": self.sample_means / self.samples,
+            "calibration_error": self.against_text.error,
+            "tokens": float(self.tokens),
+        }
+        if "teacher_kl" in means:
+            metrics |= {name: means[name] for name in ("teacher_kl", "agreement", "confidence_gap")}
+            metrics["teacher_calibration_error"] = self.against_teacher.error
+        return metrics
 
 
 def _exp(value: float) -> float:

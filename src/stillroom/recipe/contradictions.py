@@ -11,7 +11,7 @@ from stillroom.recipe.problems import Problem
 if TYPE_CHECKING:
     from stillroom.recipe.schema import Recipe
 
-NEEDS_TEACHER = ("agreement", "teacher_kl")
+NEEDS_TEACHER = ("agreement", "teacher_kl", "confidence_gap", "teacher_calibration_error")
 """Metrics that compare with a teacher."""
 
 

@@ -26,7 +26,14 @@ from stillroom.recipe.load import load_recipe
 from stillroom.recipe.schema import PYTHON_DOCS, Recipe
 
 FREE = frozenset(
-    {"output", "teacher.cache", "training.logging_steps", "training.eval_steps", "training.save_steps"}
+    {
+        "output",
+        "teacher.cache",
+        "teacher.preflight",
+        "training.logging_steps",
+        "training.eval_steps",
+        "training.save_steps",
+    }
 )
 """Keys that may differ when a run is resumed: they change what is written or where it lies, not what is learned."""
 

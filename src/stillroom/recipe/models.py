@@ -156,13 +156,7 @@ def quiet() -> Iterator[None]:
 
 
 def describe(model: Any, source: str, vocabulary: str) -> dict[str, Any]:
-    """What run.json says of a model. The hash is over names, shapes and bytes of all weights, in order."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
+    """What run.json says of a model."""
     parameters = sum(each.numel() for each in model.parameters())
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     return {
@@ -170,6 +164,17 @@ def describe(model: Any, source: str, vocabulary: str) -> dict[str, Any]:
         "model_type": model.config.model_type,
         "parameters": parameters,
         "trained_parameters": trained,
-        "sha256": digest.hexdigest(),
+        "sha256": weights_digest(model),
         "vocabulary": vocabulary,
     }
+
+
+def weights_digest(model: Any) -> str:
+    """SHA-256 over names, shapes and bytes of all weights in memory, in the order of their names."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -47,6 +47,9 @@ class Prepared:
     teacher_shape: ModelShape | None = None
     teacher_requests: tuple[Request, ...] = ()
     """What the objectives read of the teacher."""
+    teacher_tokenizer: "PreTrainedTokenizerBase | None" = None
+    probe: "list[Sample]" = field(default_factory=list)
+    """A few samples to ask the teacher about before training: of the held-out text, where there is some."""
     cached: "CachedTeacher | None" = None
     """The teacher, where it answers from a cache."""
 
@@ -83,6 +86,7 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
         prepared = _encode(recipe, tokenizer, vocab_size, vocabulary, sizes, notes)
         prepared.teacher_config, prepared.teacher_shape = configs.get("teacher"), shapes.get("teacher")
         prepared.teacher_requests = requests
+        prepared.teacher_tokenizer = tokenizers.get("teacher")
         advance(3, 3, f"{prepared.data['train']['response_tokens']:,} response tokens to train on")
     if recipe.teacher is not None and recipe.teacher.use == "cached":
         _open_cache(prepared, display)
@@ -169,6 +173,7 @@ def _encode(
 ) -> Prepared:
     from stillroom.data.encode import encode
     from stillroom.data.prompts import prompts_for_generation
+    from stillroom.recipe.probe import draw
 
     data = recipe.data
     train_samples, eval_samples = read_samples(recipe)
@@ -196,8 +201,19 @@ def _encode(
         notes += _shared_questions(train_samples, eval_samples)
     for split, counted in facts.items():
         notes += [f"{split}: {sentence}" for sentence in _losses(counted)]
+    drawn = draw(eval_samples or train_samples, recipe.seed)
     return Prepared(
-        recipe, tokenizer, train, evaluation, prompts, vocab_size, vocabulary, sizes, facts, notes
+        recipe,
+        tokenizer,
+        train,
+        evaluation,
+        prompts,
+        vocab_size,
+        vocabulary,
+        sizes,
+        facts,
+        notes,
+        probe=drawn,
     )
 
 

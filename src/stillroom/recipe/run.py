@@ -29,8 +29,9 @@ from stillroom.evaluation.evaluate_model import NEED_DATA
 from stillroom.recipe import folder
 from stillroom.recipe.build import build, collator
 from stillroom.recipe.examine import Examiner
-from stillroom.recipe.models import quiet
+from stillroom.recipe.models import quiet, weights_digest
 from stillroom.recipe.prepare import Prepared, prepare
+from stillroom.recipe.readiness import examine
 from stillroom.recipe.schema import Recipe
 from stillroom.training import checkpoint, optimizers
 from stillroom.training.callbacks import RecordMetrics, ShowProgress, StopAtStep
@@ -104,8 +105,10 @@ class _Run:
             self.display.say(f"note: {note}")
         try:
             self._load()
+            self._preflight()
             self._examine_before()
             self._train(resume)
+            self._check_teacher()
             if self.summary.exit == "done":
                 self._examine_after()
             self._save_student()
@@ -126,18 +129,43 @@ class _Run:
         with self.display.task("Loading the models") as advance:
             built = build(self.prepared, advance)
         self.student, self.teacher, self.pair = built.student, built.teacher, built.pair
-        self.live = built.live
+        self.live, self.built = built.live, built
         self.summary.models = built.described
         self.summary.objectives = built.listed()
         self.summary.notes += built.notes()
 
-    # --- the marks ------------------------------------------------------------------------------------------------
-
-    def _examine_before(self) -> None:
-        device = self.arguments.device
+    def _preflight(self) -> None:
+        """Refuse what is no teacher, or will not fit, before anything is trained."""
+        device, choice = self.arguments.device, self.recipe.teacher
         self.student.to(device)
         if self.teacher is not None:
             self.teacher.to(device)
+        if choice is None or choice.preflight == "off":
+            return
+        with self.display.task("Preflight") as advance:
+            found = examine(self.prepared, self.built, self.arguments, advance)
+        if choice.preflight == "refuse":
+            found.require()
+        for note in found.refusals + found.notes:
+            self.summary.notes.append(f"preflight: {note}.")
+            self.display.say(f"note: {note}")
+
+    def _check_teacher(self) -> None:
+        """A teacher is the same after training as before."""
+        if self.live is None or not self.is_main:
+            return
+        facts = self.summary.models["teacher"]
+        facts["unchanged"] = weights_digest(self.live.model) == facts["sha256"]
+        if not facts["unchanged"]:
+            sentence = (
+                "The teacher's weights changed while the student was trained: the run is worth nothing."
+            )
+            self.summary.notes.append(sentence)
+            self.display.say(f"note: {sentence}")
+
+    # --- the marks ------------------------------------------------------------------------------------------------
+
+    def _examine_before(self) -> None:
         self.collator = collator(self.prepared)
         self.examiner = Examiner(self.prepared, self.collator, self.live, self.display)
         self.summary.notes += self.examiner.trimmed_mass(self.student)

@@ -104,6 +104,9 @@ class Teacher(Section):
     """Number format of the weights; `auto` keeps that of the files."""
     cache: Source | None = None
     """The folder that `stillroom cache` writes and `use: cached` reads."""
+    preflight: Literal["refuse", "note", "off"] = "refuse"
+    """Before training, ask whether this is a teacher (`stillroom preflight`): `refuse` the run where it is clearly
+    none, or only `note` it, or do not ask."""
 
 
 class Data(Section):
@@ -171,9 +174,24 @@ class ObjectiveChoice(BaseModel):
 class Evaluation(Section):
     """What is measured on the held-out text, before and after training."""
 
-    metrics: list[Literal["loss", "perplexity", "agreement", "teacher_kl", "rouge_l"]] | None = None
-    """`loss`, `perplexity`, `agreement`, `teacher_kl`, `rouge_l`; null: all that can be measured with what is
-    given."""
+    metrics: (
+        list[
+            Literal[
+                "loss",
+                "perplexity",
+                "agreement",
+                "teacher_kl",
+                "rouge_l",
+                "calibration_error",
+                "confidence_gap",
+                "teacher_calibration_error",
+            ]
+        ]
+        | None
+    ) = None
+    """`loss`, `perplexity`, `agreement`, `teacher_kl`, `rouge_l`; null: all of these that can be measured with what is
+    given. Only when named: `calibration_error`, and against the teacher `confidence_gap` and
+    `teacher_calibration_error`."""
     baselines: bool = True
     """Mark the teacher and the student before training as well; false where another run has done it."""
     prompts: Annotated[Whole, Field(ge=0)] = 100

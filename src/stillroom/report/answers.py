@@ -57,13 +57,17 @@ def answers_section(runs: Sequence[Run]) -> Markup:
     total = f"{len(rows):,} held-out {many}, in the order of the data, not chosen."
     parts = [
         element("p", total, class_="aside"),
-        *(_sample(i, *row) for i, row in enumerate(rows[:_OPEN], start=1)),
+        *(answered(f"Prompt {i}", *row) for i, row in enumerate(rows[:_OPEN], start=1)),
     ]
     rest = rows[_OPEN:_MOST]
     if rest:
         title = element("summary", f"{len(rest)} more prompts")
         parts.append(
-            element("details", title, *(_sample(i, *row) for i, row in enumerate(rest, start=_OPEN + 1)))
+            element(
+                "details",
+                title,
+                *(answered(f"Prompt {i}", *row) for i, row in enumerate(rest, start=_OPEN + 1)),
+            )
         )
     if len(rows) > _MOST:
         parts.append(
@@ -72,8 +76,9 @@ def answers_section(runs: Sequence[Run]) -> Markup:
     return join(*parts)
 
 
-def _sample(number: int, prompt: str, answers: Sequence[Answer]) -> Markup:
-    question = element("div", element("h3", f"Prompt {number}"), _box(prompt), class_="prompt")
+def answered(title: str, prompt: str, answers: Sequence[Answer]) -> Markup:
+    """A prompt with its reference, and below it what the models answer."""
+    question = element("div", element("h3", title), _box(prompt), class_="prompt")
     boxes = [
         element(
             "div", element("h4", label(answer.label, 40)), _box(answer.text), class_=f"answer {answer.color}"

@@ -6,14 +6,14 @@ and as wide as a phone, so that its letters keep their size.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stillroom.report.axis import Axis, fitted, tick_text
 from stillroom.report.buckets import Bucket, Point, bucketed
 from stillroom.report.markup import Markup, element, join, label
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 360, 210, 44, 10, 34
-_LETTER, _LINE = 6.4, 13.0  # width and height that a label's letter takes
+_LETTER, _LINE = 6.8, 13.0  # width and height that a label's letter takes
 _LONGEST = 16
 _COLORS = 8
 _LARGEST = 1e30  # nothing drawn is larger; keeps differences and ratios finite
@@ -26,6 +26,19 @@ class Line:
     label: str
     index: int
     points: Sequence[Point]
+    spread: Sequence[tuple[float, float, float]] = ()
+    """(place, lowest, highest): a band around the line, such as that of several seeds."""
+
+    @property
+    def look(self) -> str:
+        """Classes of its color and, beyond as many lines as there are colors, of its dashes."""
+        dashes = self.index // _COLORS % 3
+        return f"c{self.index % _COLORS}" + (f" dash{dashes}" if dashes else "")
+
+    @property
+    def name(self) -> str:
+        """The label beside the line; a dash before it tells it from the other name in its color."""
+        return ("", "\u254c ", "\u2508 ")[self.index // _COLORS % 3] + self.label
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,7 @@ def line_chart(
     title: str, lines: Sequence[Line], levels: Sequence[Level] = (), x_name: str = "", note: str = ""
 ) -> Markup:
     """A figure with a caption. Values that are not finite leave a gap, and the caption counts them."""
-    drawable = [Line(a.label, a.index, [p for p in a.points if is_drawable(p[0])]) for a in lines]
+    drawable = [_drawable(line) for line in lines]
     finite = [y for line in drawable for _, y in line.points if is_drawable(y)]
     lost = sum(not is_drawable(y) for line in drawable for _, y in line.points)
     if lost:
@@ -55,22 +68,30 @@ def line_chart(
     shown, hidden = _near(levels, finite)
     if hidden:
         note = f"{note} Off the scale: {', '.join(f'{a.label} {a.value:.4g}' for a in hidden)}.".strip()
-    y_axis = fitted(finite + [level.value for level in shown])
+    ends = [y for line in drawable for _, *band in line.spread for y in band]
+    y_axis = fitted(finite + ends + [level.value for level in shown])
     x_axis = _course([x for line in drawable for x, _ in line.points])
     if y_axis.is_log:
         note = f"Logarithmic scale. {note}".strip()
     return _figure(title, _svg(title, drawable, shown, x_axis, y_axis, x_name), note)
 
 
+def _drawable(line: Line) -> Line:
+    """Without the points that have no place, and the parts of its band that are not finite."""
+    points = [point for point in line.points if is_drawable(point[0])]
+    return replace(line, points=points, spread=[each for each in line.spread if all(map(is_drawable, each))])
+
+
 def _svg(
     title: str, lines: Sequence[Line], levels: Sequence[Level], x_axis: Axis, y_axis: Axis, x_name: str
 ) -> Markup:
-    ends = [(a.label, f"c{a.index % _COLORS}", pieces[-1][-1].mean) for a in lines if (pieces := _pieces(a))]
+    ends = [(a.name, a.look.split()[0], pieces[-1][-1].mean) for a in lines if (pieces := _pieces(a))]
     ends = ends if len(lines) > 1 or levels else [(tick_text(float(f"{y:.3g}")), c, y) for _, c, y in ends]
     ends += [(level.label, "level", level.value) for level in levels]
     names = [label(name, _LONGEST) for name, _, _ in ends]
     right = _WIDTH - 12 - _LETTER * max(map(len, names), default=0)
-    bottom = _HEIGHT - _BOTTOM
+    # as tall as its names need: a dozen of them fit the usual height
+    bottom = max(_HEIGHT - _BOTTOM, _TOP + 4 + _LINE * (len(names) - 1))
 
     def x(value: float) -> float:
         return _LEFT + x_axis(value) * (right - _LEFT)
@@ -79,7 +100,7 @@ def _svg(
         return bottom - y_axis(value) * (bottom - _TOP)
 
     parts = [element("title", title), element("desc", _description(lines, levels, x_name))]
-    parts += _grid(x_axis, y_axis, x, y, right, x_name)
+    parts += _grid(x_axis, y_axis, x, y, right, bottom, x_name)
     parts += [
         element(
             "line",
@@ -92,13 +113,13 @@ def _svg(
         for a in levels
     ]
     for line in reversed(lines):  # the main run comes last and lies on top
-        parts += _curve(line, x, y)
+        parts.append(element("g", element("title", line.label), *_curve(line, x, y)))
     heights = _spread([y(value) for _, _, value in ends], _TOP + 4, bottom)
     for name, (_, color, _), height in zip(names, ends, heights, strict=True):
         parts.append(
             element("text", name, class_=f"end {color}", x=f"{right + 6:.1f}", y=f"{height + 4:.1f}")
         )
-    return element("svg", *parts, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=title)
+    return element("svg", *parts, viewBox=f"0 0 {_WIDTH} {bottom + _BOTTOM:g}", role="img", aria_label=title)
 
 
 def _grid(
@@ -107,9 +128,9 @@ def _grid(
     x: Callable[[float], float],
     y: Callable[[float], float],
     right: float,
+    bottom: float,
     x_name: str,
 ) -> list[Markup]:
-    bottom = _HEIGHT - _BOTTOM
     parts = []
     for value in y_axis.ticks():
         height = f"{y(value):.1f}"
@@ -122,13 +143,17 @@ def _grid(
         place = f"{x(value):.1f}"
         parts.append(element("line", class_="axis", x1=place, x2=place, y1=bottom, y2=bottom + 4))
         parts.append(element("text", tick_text(value), class_="tick x", x=place, y=bottom + 16))
-    parts.append(element("text", x_name, class_="name", x=f"{right:.1f}", y=_HEIGHT - 4))
+    parts.append(element("text", x_name, class_="name", x=f"{right:.1f}", y=bottom + _BOTTOM - 4))
     return parts
 
 
 def _curve(line: Line, x: Callable[[float], float], y: Callable[[float], float]) -> list[Markup]:
-    color = f"c{line.index % _COLORS}"
+    color = line.look
     parts = []
+    if line.spread:
+        upper = [f"{x(place):.1f},{y(high):.1f}" for place, _, high in line.spread]
+        lower = [f"{x(place):.1f},{y(low):.1f}" for place, low, _ in reversed(line.spread)]
+        parts.append(element("polygon", class_=f"band {color}", points=" ".join(upper + lower)))
     for piece in _pieces(line):
         middle = " ".join(f"{x(b.x):.1f},{y(b.mean):.1f}" for b in piece)
         if any(b.low < b.high for b in piece):

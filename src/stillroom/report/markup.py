@@ -8,7 +8,7 @@ import unicodedata
 from html import escape
 
 _JOINERS = "\u200c\u200d"  # invisible, but Persian words and emoji need them
-_VOID = frozenset({"meta", "br", "line", "path", "circle", "polygon"})
+_VOID = frozenset({"meta", "br", "input", "line", "path", "circle", "polygon"})
 
 
 class Markup(str):
@@ -64,5 +64,5 @@ def element(tag: str, *children: str, **attributes: str | float | None) -> Marku
         if value is not None
     )
     if tag in _VOID:
-        return Markup(f"<{tag}{written}>" if tag in ("meta", "br") else f"<{tag}{written}/>")
+        return Markup(f"<{tag}{written}>" if tag in ("meta", "br", "input") else f"<{tag}{written}/>")
     return Markup(f"<{tag}{written}>{join(*children)}</{tag}>")

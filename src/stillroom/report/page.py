@@ -9,14 +9,13 @@ from stillroom.report import numbers
 from stillroom.report.answers import answers_section
 from stillroom.report.cautions import cautions, notes
 from stillroom.report.curves import curves
+from stillroom.report.document import document, section
 from stillroom.report.headline import headline, model_name
 from stillroom.report.inspection import inspection_section
 from stillroom.report.markup import Markup, clean, element, join, label, shorten
 from stillroom.report.read import Run, read_runs
 from stillroom.report.results import COLUMNS, Cell, Row, gap_closed, held_out_loss, result_rows
 from stillroom.report.settings import objectives_table, scrolling, settings_section, swatch
-
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def write_report(runs: Sequence[Path], output: Path, title: str | None = None) -> Path:
@@ -38,16 +37,6 @@ def page(runs: Sequence[Run], title: str | None = None) -> str:
     """The whole document."""
     title = label(title or _title(runs[0]), 120)
     rows = result_rows(runs)
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("meta", name="referrer", content="no-referrer"),
-        element("title", title),
-        element("style", Markup(Path(__file__).with_name("style.css").read_text(encoding="utf-8"))),
-    )
     first, *rest = headline(runs)
     top = element(
         "header",
@@ -59,14 +48,14 @@ def page(runs: Sequence[Run], title: str | None = None) -> str:
     main = element(
         "main",
         top,
-        _section("Results", _results(rows), _gap(rows), _list(cautions(runs))),
-        _section("Curves", curves(runs)),
-        _section("Inside the training", *inside) if inside else "",
-        _section("Answers", answers_section(runs)),
-        _section("Notes", _notes(runs)),
-        _section("Settings", objectives_table(runs), settings_section(runs)),
+        section("Results", _results(rows), _gap(rows), _list(cautions(runs))),
+        section("Curves", curves(runs)),
+        section("Inside the training", *inside) if inside else "",
+        section("Answers", answers_section(runs)),
+        section("Notes", _notes(runs)),
+        section("Settings", objectives_table(runs), settings_section(runs)),
     )
-    return "<!doctype html>\n" + element("html", head, element("body", main), lang="en") + "\n"
+    return document(title, main)
 
 
 def _title(run: Run) -> str:
@@ -74,10 +63,6 @@ def _title(run: Run) -> str:
     if student and teacher:
         return f"{teacher} → {student}"
     return student or run.label
-
-
-def _section(title: str, *children: str) -> Markup:
-    return element("section", element("h2", title), *children)
 
 
 def _list(sentences: Sequence[str]) -> Markup:

@@ -84,16 +84,17 @@ def _facts(run: Run) -> dict[str, str]:
         "environment": summary.environment,
         "versions": summary.versions,
     }
-    return {"folder": run.path.name} | _flat("", top) | _flat("", parts)
+    return {"folder": run.path.name} | flat("", top) | flat("", parts)
 
 
-def _flat(prefix: str, value: Any) -> dict[str, str]:
+def flat(prefix: str, value: Any) -> dict[str, str]:
+    """Nested mappings as one, with dotted keys and values as a person would write them."""
     if not isinstance(value, Mapping):
         return {prefix: _written(value)}
-    flat: dict[str, str] = {}
+    found: dict[str, str] = {}
     for key, inner in value.items():
-        flat |= _flat(f"{prefix}.{key}" if prefix else str(key), inner)
-    return flat
+        found |= flat(f"{prefix}.{key}" if prefix else str(key), inner)
+    return found
 
 
 def _written(value: Any) -> str:

@@ -1,0 +1,56 @@
+"""The learning rates of a comparison: what was tried for each variant, and whether the best lies at the edge of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stillroom.report.markup import Markup, element
+from stillroom.report.numbers import finite, with_minus
+from stillroom.report.tables import number, plain_table, variant_head
+
+
+def edge_cautions(content: Mapping[str, Any]) -> list[str]:
+    """Variants whose learning rate is the smallest or largest that was tried: a better one may lie beyond."""
+    known = " ".join(map(str, content.get("cautions") or []))
+    if "edge" in known:  # said already by who made the comparison
+        return []
+    found = []
+    for name, losses in _trials(content).items():
+        chosen = finite((content.get("variants") or {}).get(name, {}).get("learning_rate"))
+        if chosen is not None and len(losses) > 1 and (chosen <= min(losses) or chosen >= max(losses)):
+            side = "largest" if chosen >= max(losses) else "smallest"
+            found.append(f"{name} ({chosen:g}, the {side})")
+    if not found:
+        return []
+    return [
+        f"Learning rate at the edge of what was tried, so a better one may lie beyond: {', '.join(found)}."
+    ]
+
+
+def trials_table(content: Mapping[str, Any]) -> Markup | None:
+    """Held-out loss of the short trials by learning rate; the chosen rate is underlined. None: there were none."""
+    trials = _trials(content)
+    rates = sorted({rate for losses in trials.values() for rate in losses})
+    if not rates:
+        return None
+    variants = content.get("variants") or {}
+    places = {name: index for index, name in enumerate(variants)}
+    rows = []
+    for name, losses in trials.items():
+        chosen = finite(variants.get(name, {}).get("learning_rate"))
+        cells = [
+            element("td", element("strong", number(losses[rate])), class_="best", title="chosen")
+            if rate == chosen and rate in losses
+            else element("td", number(losses.get(rate)))
+            for rate in rates
+        ]
+        rows.append(element("tr", variant_head(name, places.get(name, 0)), *cells))
+    heads = [with_minus(f"{rate:g}") for rate in rates]
+    caption = "Held-out loss of short trials with the first seed, by learning rate. Underlined: the rate of the runs."
+    return plain_table("Learning rates", caption, ["Method", *heads], rows)
+
+
+def _trials(content: Mapping[str, Any]) -> dict[str, dict[float, float]]:
+    return {
+        name: {float(rate): loss for rate, value in losses.items() if (loss := finite(value)) is not None}
+        for name, losses in (content.get("trials") or {}).items()
+    }
