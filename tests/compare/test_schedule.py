@@ -19,7 +19,14 @@ def test_runs_go_seed_by_seed_and_one_marks_the_teacher(tmp_path):
         (name, seed) for seed in (11, 12) for name in ("hard labels", "KD")
     ]
     assert [run.folder.name for run in runs if run.recipe.evaluation.baselines] == ["kd-seed11"]
+    assert [run.folder.name for run in runs if run.recipe.teacher.preflight != "off"] == ["kd-seed11"]
     assert [run.recipe.training["learning_rate"] for run in runs[:2]] == [1e-3, 0.5]
+
+
+def test_only_the_first_trial_asks_whether_the_teacher_is_one(tmp_path):
+    plan = read_plan(written(tmp_path, rates=[1e-3, 2e-3]))
+    trials = [run for found in schedule(plan, tmp_path).trials().values() for run in found.values()]
+    assert [run.recipe.teacher.preflight for run in trials] == ["refuse", "off", "off", "off"]
 
 
 def test_variants_with_another_teacher_mark_their_own(tmp_path):

@@ -36,3 +36,8 @@ def test_what_cannot_be_is_refused():
         protocol_named("clean", [10, 10])
     with pytest.raises(BadInput, match="writes template alpaca"):
         protocol_named("minillm", template="chat")
+
+
+def test_fewer_answers_are_part_of_the_protocol():
+    assert protocol_named("minillm", answered=100).describe()["answered"] == 100
+    assert protocol_named("clean").answered is None

@@ -79,6 +79,18 @@ def test_minillm_counts_the_mean_over_its_seeds(student, tokenizer):
     assert again.values == pytest.approx(values, rel=1e-5), "no mark depends on what else is in a batch"
 
 
+def test_fewer_prompts_are_answered_and_all_references_scored(student, tokenizer):
+    whole = TextExaminer(student, tokenizer, replace(CLEAN, **SHORT)).examine(SAMPLES)
+    part = TextExaminer(student, tokenizer, replace(CLEAN, **SHORT, answered=1)).examine(SAMPLES)
+    none = TextExaminer(student, tokenizer, replace(CLEAN, **SHORT, answered=0)).examine(SAMPLES)
+    assert len(whole.samples) == len(SAMPLES) > 1
+    assert part.samples == whole.samples[:1]
+    assert none.samples == []
+    assert part.values["loss"] == none.values["loss"] == whole.values["loss"]
+    assert "rouge_l" in part.values
+    assert "rouge_l" not in none.values
+
+
 def test_without_references_the_teacher_gives_them_and_the_names_say_so(student, teacher, tokenizer):
     asked = [replace(each, response="", references=("",)) for each in SAMPLES]
     protocol = replace(CLEAN, **SHORT, seeds=(10,))

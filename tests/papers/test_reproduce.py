@@ -8,7 +8,7 @@ import yaml
 
 from stillroom.compare import execute
 from stillroom.core.errors import BadInput
-from stillroom.core.paired_difference import Difference
+from stillroom.numerics.paired_difference import Difference
 from stillroom.reproduce.catalog import catalog, find
 from stillroom.reproduce.listing import listing
 from stillroom.reproduce.published import Published

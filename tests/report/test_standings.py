@@ -2,7 +2,7 @@ import pytest
 from compared import comparison, noisy
 from reference.paired_statistics import paired_interval
 
-from stillroom.core.paired_difference import student_quantile
+from stillroom.numerics.paired_difference import student_quantile
 from stillroom.report.measured import sheets
 from stillroom.report.standings import standings
 

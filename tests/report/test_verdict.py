@@ -1,7 +1,7 @@
 import pytest
 from compared import comparison, noisy
 
-from stillroom.core.paired_difference import Difference
+from stillroom.numerics.paired_difference import Difference
 from stillroom.report.measured import sheets
 from stillroom.report.standings import Column
 from stillroom.report.verdict import bounds, seeds_note, verdict

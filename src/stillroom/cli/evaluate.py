@@ -47,8 +47,9 @@ def evaluate(
     template: Annotated[str, typer.Option("--template", help="alpaca, chat or plain.")] = "alpaca",
     max_length: Annotated[int, typer.Option("--max-length", min=8, help="Tokens of a sample at most.")] = 512,
     prompts: Annotated[
-        int, typer.Option("--prompts", min=0, help="Prompts to answer for Rouge-L; 0 for none.")
-    ] = 100,
+        int | None,
+        typer.Option("--prompts", min=0, help="Prompts to answer (100 with --data, all with --on); 0: none."),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use only so many samples.")] = None,
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="With --data: only these, not all that can be had.")
@@ -75,7 +76,7 @@ def evaluate(
             teacher=teacher,
             template=template,
             max_length=max_length,
-            prompts=prompts,
+            prompts=100 if prompts is None else prompts,
             limit=limit,
             metrics=metric or (),
             display=shown,
@@ -84,7 +85,7 @@ def evaluate(
         return
     from stillroom.recipe.exams import sit_exams
 
-    _check_exam_options(max_length, prompts, metric)
+    _check_exam_options(max_length, metric)
     results = sit_exams(
         model,
         _sources(on or []),
@@ -92,6 +93,7 @@ def evaluate(
         teacher=teacher,
         limit=limit,
         seeds=_numbers(seeds, "--seeds"),
+        prompts=prompts,
         template=template,
         judge=judge,
         shots=_shots(shots or []),
@@ -103,12 +105,10 @@ def evaluate(
     _show(results, output, as_json)
 
 
-def _check_exam_options(max_length: int, prompts: int, metric: list[str] | None) -> None:
+def _check_exam_options(max_length: int, metric: list[str] | None) -> None:
     """An option that would be ignored is a misunderstanding."""
-    if max_length != 512 or prompts != 100 or metric:
-        raise BadInput(
-            "--max-length, --prompts and --metric go with --data; with --on the protocol says them."
-        )
+    if max_length != 512 or metric:
+        raise BadInput("--max-length and --metric go with --data; with --on the protocol says them.")
 
 
 def _sources(on: list[str]) -> dict[str, str | None]:

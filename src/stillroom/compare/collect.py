@@ -8,9 +8,9 @@ from typing import Any
 
 from stillroom.compare.holm import holm
 from stillroom.compare.schedule import RATE, Run, state
-from stillroom.core.paired_difference import paired_difference
 from stillroom.core.record import METRICS, RunSummary, read_jsonl, read_summary
 from stillroom.diagnostics.reach import crossing
+from stillroom.numerics.paired_difference import paired_difference
 from stillroom.report.numbers import finite
 
 LOWER_IS_BETTER = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from stillroom.compare.collect import adjust
 from stillroom.compare.exams import Sitting
-from stillroom.core.paired_difference import paired_difference
+from stillroom.numerics.paired_difference import paired_difference
 
 _LESS = ("loss", "perplexity", "_kl", "error", "gap")
 """Words in the names of metrics that are better when they are small."""

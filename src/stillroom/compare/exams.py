@@ -44,7 +44,7 @@ class Sitting:
         """All that the results depend on, as far as it can be known without loading anything."""
         return {
             "on": {name: _content(source) for name, source in self.test.on.items()},
-            **self.test.model_dump(include={"protocol", "limit", "shots"}),
+            **self.test.model_dump(include={"protocol", "limit", "prompts", "shots"}),
             "model": Path(self.model).name,
             "run": [_content(str(self.folder / name)) for name in (RECIPE, SUMMARY)]
             if self.seed is not None
@@ -86,7 +86,7 @@ def check_exams(runs: Sequence[Run], test: Test, words: Sequence[str] = ()) -> N
         prepare_sitting(
             run.recipe.student.model,
             test.on,
-            protocol_named(test.protocol, (), None),
+            protocol_named(test.protocol),
             teacher=_teacher(run),
             judge=None,
             limit=test.limit,
@@ -153,6 +153,7 @@ def command(sitting: Sitting) -> list[str]:
         words += ["--on", name if source is None else f"{name}={Path(source).expanduser()}"]
     words += ["--teacher", sitting.teacher] if sitting.teacher else []
     words += ["--limit", str(test.limit)] if test.limit else []
+    words += ["--prompts", str(test.prompts)] if test.prompts is not None else []
     for name, count in test.shots.items():
         words += ["--shots", f"{name}={count}"]
     return [*words, "--output", str(sitting.folder / RESULTS), "--quiet"]

@@ -69,6 +69,8 @@ class Test(Section):
     protocol: Literal["clean", "minillm"] = "clean"
     limit: Annotated[Whole, Field(ge=1)] | None = None
     """Questions of each exam at most; null: all."""
+    prompts: Annotated[Whole, Field(ge=0)] | None = None
+    """Prompts that are answered in an exam of texts; null: all. Likelihood is that of all references in any case."""
     metrics: list[str] | None = None
     """What is reported; null: everything that the exams measure."""
     shots: dict[str, Annotated[Whole, Field(ge=0)]] = Field(default_factory=dict)

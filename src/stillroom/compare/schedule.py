@@ -49,7 +49,15 @@ class Schedule:
     def trials(self) -> dict[str, dict[float, Run]]:
         """Runs by variant and learning rate, on the comparison's first seed; only the held-out loss is measured."""
         searching = [name for name in self.variants if not fixed_rate(self.plan, name, self.sets)]
-        return {name: {rate: self._trial(name, rate) for rate in self.plan.rates} for name in searching}
+        found = {name: {rate: self._trial(name, rate) for rate in self.plan.rates} for name in searching}
+        first = next((run for runs in found.values() for run in runs.values()), None)
+        return {
+            name: {
+                rate: run if run is first else Run(name, run.seed, _unasked(run.recipe))
+                for rate, run in runs.items()
+            }
+            for name, runs in found.items()
+        }
 
     def runs(self, rates: Mapping[str, float]) -> list[Run]:
         """All runs in their order; `rates` are the chosen ones of the variants that searched."""
@@ -64,7 +72,7 @@ class Schedule:
         ]
 
     def _marking(self, runs: Sequence[Run]) -> dict[str, Path]:
-        """The runs that mark teacher and untrained student: one for each setting of what is marked."""
+        """The runs that mark teacher and untrained student and ask whether the teacher is one: one for each setting."""
         first: dict[str, Path] = {}
         for run in sorted(runs, key=lambda run: run.variant != self.plan.against):
             first.setdefault(_what_is_marked(run.recipe), run.folder)
@@ -154,9 +162,16 @@ def slug(name: str) -> str:
 
 
 def _marked(recipe: Recipe, marks: bool) -> Recipe:
-    baselines = recipe.evaluation.baselines and marks
-    evaluation = recipe.evaluation.model_copy(update={"baselines": baselines})
-    return recipe.model_copy(update={"evaluation": evaluation})
+    if marks:
+        return recipe
+    evaluation = recipe.evaluation.model_copy(update={"baselines": False})
+    return _unasked(recipe.model_copy(update={"evaluation": evaluation}))
+
+
+def _unasked(recipe: Recipe) -> Recipe:
+    """Another run of the comparison asks already whether the teacher is one."""
+    teacher = recipe.teacher and recipe.teacher.model_copy(update={"preflight": "off"})
+    return recipe.model_copy(update={"teacher": teacher})
 
 
 def _what_is_marked(recipe: Recipe) -> str:

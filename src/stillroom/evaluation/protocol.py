@@ -43,6 +43,8 @@ class Protocol:
     top_k: int = 0
     """0: every token may be drawn. No other value is built."""
     no_repeat_ngram_size: int = 0
+    answered: int | None = None
+    """Only the first so many prompts are answered; None: all. Likelihood is that of all references in any case."""
 
     @property
     def max_new_tokens(self) -> int:
@@ -70,8 +72,10 @@ MINILLM = Protocol(
 PROTOCOLS = {protocol.name: protocol for protocol in (CLEAN, MINILLM)}
 
 
-def protocol_named(name: str, seeds: Sequence[int] = (), template: str | None = None) -> Protocol:
-    """The protocol `name`, with other sampling seeds or another template where they are given.
+def protocol_named(
+    name: str, seeds: Sequence[int] = (), template: str | None = None, answered: int | None = None
+) -> Protocol:
+    """The protocol `name`, with other sampling seeds, another template or fewer answers where they are given.
 
     `BadInput` for an unknown name, a seed given twice, or a template that the protocol's name rules out.
     """
@@ -84,4 +88,4 @@ def protocol_named(name: str, seeds: Sequence[int] = (), template: str | None = 
         if name == MINILLM.name:
             raise BadInput(f"protocol minillm writes template alpaca, got {template!r}; use protocol clean.")
         protocol = replace(protocol, template=template)
-    return replace(protocol, seeds=tuple(seeds)) if seeds else protocol
+    return replace(protocol, seeds=tuple(seeds) or protocol.seeds, answered=answered)

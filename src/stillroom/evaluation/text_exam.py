@@ -83,7 +83,9 @@ class TextExaminer:
         if not has_references:
             samples, prompts = self._answered_by_teacher(samples, prompts, marks, say)
         marks.values |= self._likelihood(samples, prompts, say)
-        marks.values |= self._texts(samples, prompts, marks, say)
+        answered = prompts[: self.protocol.answered]
+        if answered:
+            marks.values |= self._texts(samples[: len(answered)], answered, marks, say)
         if not has_references:
             marks.values = {_to_teacher(name): value for name, value in marks.values.items()}
         return marks

@@ -1,1 +1,1 @@
-"""Formulas over tensors: tensors in, tensors out; never a model, a module or a parameter."""
+"""Formulas over tensors, and over plain numbers where no tensor is needed; never a model, a module or a parameter."""

@@ -57,6 +57,7 @@ def sit_exams(
     teacher: str | None = None,
     limit: int | None = None,
     seeds: Sequence[int] = (),
+    prompts: int | None = None,
     template: str | None = None,
     judge: str | None = None,
     shots: Mapping[str, int] | None = None,
@@ -69,14 +70,14 @@ def sit_exams(
     """Marks of `model` (a run folder means its student) in the exams `on`: name to file, or None for the Hub.
 
     `limit` takes the first so many questions of every exam (of every part, where it has parts). `seeds` replace the
-    sampling seeds of the protocol. `output` is written after every exam and read first. `BadInput` for everything that
-    a person can mend.
+    sampling seeds of the protocol; only the first `prompts` of an exam of texts are answered, likelihood is that of
+    all. `output` is written after every exam and read first. `BadInput` for everything that a person can mend.
     """
     display = display or Silent()
     sitting = prepare_sitting(
         model,
         on,
-        protocol_named(protocol, seeds, template),
+        protocol_named(protocol, seeds, template, prompts),
         teacher=teacher,
         judge=judge,
         limit=limit,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from stillroom.core.paired_difference import Difference, paired_difference
+from stillroom.numerics.paired_difference import Difference, paired_difference
 from stillroom.report import numbers
 
 HELD_OUT, OVERVIEW = "Held-out set", "All test sets"

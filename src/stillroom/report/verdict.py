@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stillroom.core.paired_difference import Difference
+from stillroom.numerics.paired_difference import Difference
 from stillroom.report.markup import label
 from stillroom.report.numbers import fixed, with_minus
 from stillroom.report.standings import HELD_OUT, OVERVIEW, Column, Sheet, Standing, covers_zero, standings

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stillroom.core.paired_difference import Difference, paired_difference
+from stillroom.numerics.paired_difference import Difference, paired_difference
 from stillroom.report.numbers import finite
 from stillroom.reproduce.published import Column, Published
 

@@ -5,7 +5,7 @@ import random
 import pytest
 from reference.paired_statistics import paired_interval, student_mass
 
-from stillroom.core.paired_difference import paired_difference, student_quantile
+from stillroom.numerics.paired_difference import paired_difference, student_quantile
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 30, 101])
