@@ -3,35 +3,19 @@
 from dataclasses import replace
 
 import pytest
-import torch
+from objectives.hidden.trials import loss, trial
 from reference.layerwise import layerwise, partner
 
 from stillroom import objectives
 from stillroom.core.errors import BadInput
-from stillroom.core.signals import Hidden, Signals
+from stillroom.core.signals import Hidden
 from stillroom.testing import STUDENT, TEACHER, check_objective
-from stillroom.testing._signals import random_answer, random_batch
 
 Layerwise = objectives.find("hidden.layerwise")
 
 
-def trial(objective, student=STUDENT, teacher=TEACHER):
-    """Signals for an objective that is set up: batch, student's and teacher's answers."""
-    torch.manual_seed(0)
-    reads = objective.setup(student, teacher)
-    generator = torch.Generator().manual_seed(1)
-    batch = random_batch(student, teacher, generator)
-    ours = {each: random_answer(each, student, batch.student, generator) for each in reads.student}
-    theirs = {each: random_answer(each, teacher, batch.teacher, generator) for each in reads.teacher}
-    return batch, ours, theirs
-
-
 def states(answers):
     return {request.layer: tensor.double().tolist() for request, tensor in answers.items()}
-
-
-def loss(objective, batch, ours, theirs):
-    return objective(Signals(ours), Signals(theirs), batch)["hidden"]
 
 
 @pytest.mark.parametrize("normalize", [True, False])
