@@ -8,7 +8,15 @@ from tiny import TinyDataset, tiny_llama
 
 from stillroom.core.batch import Batch
 from stillroom.core.progress import Silent
-from stillroom.core.signals import Embedding, FinalHidden, Head, Hidden, ReceivedAttention, TopTokens
+from stillroom.core.signals import (
+    Embedding,
+    FinalHidden,
+    Head,
+    Hidden,
+    OutputProjection,
+    ReceivedAttention,
+    TopTokens,
+)
 from stillroom.data.collate import Collator
 from stillroom.taps.shape import model_shape
 from stillroom.teachers.cached import CachedTeacher
@@ -26,6 +34,7 @@ REQUESTS = (
     TopTokens(4, 2.0),
     Head(),
     Embedding(),
+    OutputProjection(2),
 )
 CPU = torch.device("cpu")
 

@@ -9,7 +9,15 @@ from tiny import TinyDataset, tiny_llama
 
 from stillroom.core.batch import Batch
 from stillroom.core.errors import BadInput
-from stillroom.core.signals import FinalHidden, Head, Hidden, ReceivedAttention, TopTokenProbs, TopTokens
+from stillroom.core.signals import (
+    FinalHidden,
+    Head,
+    Hidden,
+    OutputProjection,
+    ReceivedAttention,
+    TopTokenProbs,
+    TopTokens,
+)
 from stillroom.objectives import find
 from stillroom.taps.capture import capture
 from stillroom.taps.prepare import prepare
@@ -74,6 +82,9 @@ def test_shapes_and_what_lies_on_padding_are_the_live_ones(exact):
     assert cached[Hidden(2)].shape == live[Hidden(2)].shape
     head = cached[Head()]
     assert torch.equal(head.weight, live[Head()].weight), "the head is stored exactly"
+    assert torch.equal(cached[OutputProjection(2)], live[OutputProjection(2)]), (
+        "and so is what heads write with"
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])

@@ -2,7 +2,7 @@
 
 An objective names the requests it reads; taps and teachers answer those and keep nothing else. Layers count from
 1; `Hidden(0)` is the output of the embedding. Letters: B batch, S positions, V vocabulary, H query heads, G key
-heads, d head width, D model width.
+heads, d head width, e width of a head's values, D model width.
 """
 
 from collections.abc import Iterator, Mapping
@@ -56,6 +56,17 @@ class QueryKey(Request):
 @dataclass(frozen=True)
 class Values(Request):
     """Values `[B,G,S,e]` of block `layer`."""
+
+    layer: int
+
+
+@dataclass(frozen=True)
+class OutputProjection(Request):
+    """What each query head of block `layer` writes with into the model, `[H,e,D]`.
+
+    The slices W_h of the output projection: attention adds sum_h A_h V_h W_h (and the projection's bias, if any) to
+    the hidden states. Query head h reads the values of key head h * G // H.
+    """
 
     layer: int
 

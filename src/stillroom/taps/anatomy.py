@@ -55,6 +55,27 @@ def blocks(lm: PreTrainedModel) -> nn.ModuleList:
     )
 
 
+ATTENTION = ("self_attn", "attn", "attention", "self_attention")
+PROJECTION = ("o_proj", "out_proj", "c_proj", "dense", "wo")
+"""What families call a block's attention and, directly in it, the projection that heads write through."""
+
+
+def attention_output(lm: PreTrainedModel, layer: int) -> nn.Module:
+    """The projection after the attention of block `layer`, from 1 on: its input is what the heads say, side by side."""
+    found = []
+    for path, module in blocks(lm)[layer - 1].named_modules():
+        *parents, name = path.split(".")
+        if name in PROJECTION and parents and parents[-1] in ATTENTION:
+            found.append(module)
+    if len(found) != 1:
+        raise BadInput(
+            f"Expected block {layer} of {lm.config.model_type!r} to have one attention with one output projection "
+            f"({', '.join(PROJECTION)}), found {len(found)}: this family is not supported for output projections, "
+            "choose objectives that read other signals."
+        )
+    return found[0]
+
+
 def first(output: Any) -> Tensor:
     """Hidden states of a block's output, which some families wrap in a tuple."""
     return output[0] if isinstance(output, tuple) else output

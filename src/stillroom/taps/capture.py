@@ -16,11 +16,25 @@ from transformers import PreTrainedModel
 
 from stillroom.core.batch import Side
 from stillroom.core.errors import BadInput
-from stillroom.core.signals import Embedding, FinalHidden, Head, Hidden, Logits, Request, Signals, TopTokens
+from stillroom.core.signals import (
+    Embedding,
+    FinalHidden,
+    Head,
+    Hidden,
+    Logits,
+    OutputProjection,
+    Request,
+    Signals,
+    TopTokens,
+)
 from stillroom.taps.anatomy import blocks, causal_lm, decoder, first
 from stillroom.taps.attention import Recorder, recording
 from stillroom.taps.head import embedding_weight, head_weights
+from stillroom.taps.output_projection import output_projection
 from stillroom.taps.top_tokens import top_tokens
+
+FROM_WEIGHTS = (Head, Embedding, OutputProjection)
+"""Requests that need no forward pass."""
 
 
 def capture(
@@ -40,7 +54,7 @@ def capture(
     lm = causal_lm(model)
     recorder = Recorder({*requests, *_needs(requests)}, side, reruns=_reruns(lm))
     answers = recorder.answers
-    if recorder.wanted - {Head(), Embedding()}:
+    if any(not isinstance(request, FROM_WEIGHTS) for request in recorder.wanted):
         with recording(recorder), _hooks(lm, recorder):
             target = lm if Logits() in recorder.wanted else decoder(lm)
             output = target(**model_inputs(target, side))
@@ -52,8 +66,11 @@ def capture(
     if Embedding() in recorder.wanted:
         answers[Embedding()] = embedding_weight(lm, vocab_size)
     for request in requests:
-        if isinstance(request, TopTokens):
-            answers[request] = top_tokens(request, answers[FinalHidden()], answers[Head()], side)
+        match request:
+            case TopTokens():
+                answers[request] = top_tokens(request, answers[FinalHidden()], answers[Head()], side)
+            case OutputProjection(layer):
+                answers[request] = output_projection(lm, layer)
     missing = [request for request in requests if request not in answers]
     if missing:
         raise BadInput(

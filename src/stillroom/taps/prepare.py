@@ -1,11 +1,11 @@
 """Make a model ready for the signals that will be asked of it, and refuse by name what cannot be had.
 
-Two tiny forward passes on a padded probe decide, before any training: the attention function must be called
-once by each layer and must leave the logits as they were, and head(final hidden) must equal the model's
-logits.
+Tiny forward passes on a padded probe decide, before any training: the attention function must be called once by
+each layer and must leave the logits as they were, head(final hidden) must equal the model's logits, and an output
+projection must read what the heads of its layer say and nothing else.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,23 @@ from transformers import PreTrainedModel
 
 from stillroom.core.batch import Side
 from stillroom.core.errors import BadInput
-from stillroom.core.signals import FinalHidden, Head, Hidden, Request, TopTokens
-from stillroom.taps.anatomy import causal_lm, text_config
+from stillroom.core.signals import (
+    FinalHidden,
+    Head,
+    Hidden,
+    OutputProjection,
+    QueryKey,
+    ReceivedAttention,
+    Request,
+    TopTokens,
+    Values,
+)
+from stillroom.taps.anatomy import attention_output, causal_lm, text_config
 from stillroom.taps.attention import FROM_ATTENTION, NAME, Recorder, recording, register
 from stillroom.taps.capture import capture, model_inputs
 from stillroom.taps.eval_mode import eval_mode
+from stillroom.taps.output_projection import output_projection
+from stillroom.taps.received import reduced_with_output
 
 LAYER_TYPES = ("full_attention", "sliding_attention")
 
@@ -30,6 +42,9 @@ def prepare(model: nn.Module, requests: Collection[Request]) -> None:
     """
     lm = causal_lm(model)
     _check_layers(lm, requests)
+    for request in requests:
+        if isinstance(request, OutputProjection):
+            output_projection(lm, request.layer)
     probe = _probe(lm)
     with eval_mode(lm):
         if any(isinstance(request, FROM_ATTENTION) for request in requests):
@@ -41,7 +56,7 @@ def prepare(model: nn.Module, requests: Collection[Request]) -> None:
 def _check_layers(lm: PreTrainedModel, requests: Collection[Request]) -> None:
     depth = text_config(lm).num_hidden_layers
     for request in requests:
-        if isinstance(request, (Hidden, *FROM_ATTENTION)):
+        if isinstance(request, (Hidden, OutputProjection, *FROM_ATTENTION)):
             lowest = 0 if isinstance(request, Hidden) else 1
             if not lowest <= request.layer <= depth:
                 raise BadInput(
@@ -63,6 +78,8 @@ def _select_attention(lm: PreTrainedModel, probe: Side, requests: Collection[Req
             tapped = _logits(lm, probe)
         _check_calls(lm, recorder, layers)
         _check_equal(lm, probe, tapped, expected, "computes other logits when its attention is recorded")
+        both = [each for each in sorted(layers) if {Values(each), OutputProjection(each)} <= set(requests)]
+        _check_projections(lm, probe, both)
     except BaseException:
         lm.set_attn_implementation(before)
         raise
@@ -97,19 +114,48 @@ def _check_head(lm: PreTrainedModel, probe: Side) -> None:
     _check_equal(lm, probe, rebuilt, _logits(lm, probe), "turns hidden states into logits in an unknown way")
 
 
+def _check_projections(lm: PreTrainedModel, probe: Side, layers: Collection[int]) -> None:
+    """The heads' maps times their values must be all that a projection reads: no gate or norm in between."""
+    read: dict[int, Tensor] = {}
+    handles = [attention_output(lm, each).register_forward_pre_hook(_keeper(read, each)) for each in layers]
+    try:
+        with torch.no_grad():
+            signals = capture(lm, probe, {request(each) for each in layers for request in (QueryKey, Values)})
+    finally:
+        for handle in handles:
+            handle.remove()
+    for layer in layers:
+        seen, value = signals[QueryKey(layer)], signals[Values(layer)]
+        said, _ = reduced_with_output(ReceivedAttention(layer), seen, value, probe)
+        fault = f"projects something else in layer {layer} than what its heads say"
+        _check_equal(lm, probe, read[layer], said.flatten(2), fault, "inputs")
+
+
+def _keeper(read: dict[int, Tensor], layer: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    return lambda module, args: read.__setitem__(layer, args[0])
+
+
 def _logits(lm: PreTrainedModel, probe: Side) -> Tensor:
     return lm(**model_inputs(lm, probe)).logits
 
 
-def _check_equal(lm: PreTrainedModel, probe: Side, got: Tensor, expected: Tensor, fault: str) -> None:
+def _check_equal(
+    lm: PreTrainedModel, probe: Side, got: Tensor, expected: Tensor, fault: str, what: str = "logits"
+) -> None:
     """Equal on real tokens to half the digits of the precision: a lost mask is far above that."""
     real = probe.attention_mask.bool()
     got, expected = got[real], expected[real]
+    if got.shape != expected.shape:
+        raise BadInput(
+            f"A model of type {lm.config.model_type!r} {fault} ({got.shape[-1]} {what} instead of "
+            f"{expected.shape[-1]}): this family is not supported for these signals, choose objectives that "
+            "read others."
+        )
     tolerance = torch.finfo(expected.dtype).eps ** 0.5 * expected.float().abs().max()
     difference = (got.float() - expected.float()).abs().max()
     if not difference <= tolerance:
         raise BadInput(
-            f"A model of type {lm.config.model_type!r} {fault} (logits differ by {difference:.3g}): this "
+            f"A model of type {lm.config.model_type!r} {fault} ({what} differ by {difference:.3g}): this "
             "family is not supported for these signals, choose objectives that read others."
         )
 

@@ -35,7 +35,7 @@ class CachedTeacher:
             )
 
     def to(self, device: torch.device) -> None:
-        """Head and embedding go to the device once; other answers go where the batch lies."""
+        """What is the same for every sample goes to the device once; other answers go where the batch lies."""
         self._once = {request: _moved(answer, device) for request, answer in self._once.items()}
 
     def answer(self, batch: Batch, requests: Collection[Request]) -> Signals:

@@ -16,6 +16,7 @@ from stillroom.core.signals import (
     HeadWeights,
     Hidden,
     Logits,
+    OutputProjection,
     QueryKey,
     QueryKeys,
     ReceivedAttention,
@@ -65,9 +66,13 @@ def random_answer(request: Request, shape: ModelShape, side: Side, generator: to
         return torch.randn(*sizes, generator=generator)
 
     match request:
-        case Hidden(layer) | QueryKey(layer) | Values(layer) | ReceivedAttention(layer) if (
-            not 0 <= layer <= shape.num_layers
-        ):
+        case (
+            Hidden(layer)
+            | QueryKey(layer)
+            | Values(layer)
+            | OutputProjection(layer)
+            | ReceivedAttention(layer)
+        ) if not 0 <= layer <= shape.num_layers:
             raise AssertionError(f"{request!r} asks for a layer of a model that has {shape.num_layers}")
         case Logits():
             return normal(rows, positions, shape.vocab_size)
@@ -82,6 +87,8 @@ def random_answer(request: Request, shape: ModelShape, side: Side, generator: to
             return QueryKeys(query, key, width**-0.5)
         case Values():
             return normal(rows, groups, positions, width)
+        case OutputProjection():
+            return normal(heads, width, shape.width) * (heads * width) ** -0.5
         case ReceivedAttention():
             real = side.attention_mask[:, None, :].float()
             mass = normal(rows, heads, positions).exp() * real
@@ -123,7 +130,7 @@ def row_of(request: Request, answer: Any, row: int) -> Any:
         case TopTokenProbs():
             return TopTokenProbs(answer.ids[one], answer.log_probs[one], answer.log_tail[one])
         case _:
-            return answer if isinstance(request, Embedding) else answer[one]
+            return answer if isinstance(request, Embedding | OutputProjection) else answer[one]
 
 
 def spoil(request: Request, tensor: Tensor, side: Side) -> Tensor:

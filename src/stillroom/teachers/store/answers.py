@@ -4,7 +4,7 @@
     Hidden(l)              at real tokens        hidden [n,D]
     FinalHidden()          where predicted       hidden [m,D]; objectives may read it nowhere else
     TopTokens(k, T)        where predicted       ids [m,k] int32, log_probs [m,k], log_tail [m]
-    Head(), Embedding()    once a store, exactly as they are
+    Head(), Embedding(), OutputProjection(l)    once a store, exactly as they are
 
 What is read back is normalized again (mass, probabilities), so that rounding leaves the sums at one. Logits, queries,
 keys and values are refused: they are larger than the work of computing them anew is worth.
@@ -26,6 +26,7 @@ from stillroom.core.signals import (
     HeadTransform,
     HeadWeights,
     Hidden,
+    OutputProjection,
     ReceivedAttention,
     Request,
     TopTokenProbs,
@@ -35,9 +36,11 @@ from stillroom.core.signals import (
 Rows = dict[str, Tensor]
 """Parts of an answer by name, a row for each position."""
 
-ONCE = (Head, Embedding)
+ONCE = (Head, Embedding, OutputProjection)
 """Requests whose answer is the same for every sample."""
 PER_SAMPLE = (ReceivedAttention, Hidden, FinalHidden, TopTokens)
+PROJECTION = "output_projection."
+"""Name of a part, before the number of its layer."""
 
 
 def check_storable(requests: Collection[Request]) -> None:
@@ -95,7 +98,7 @@ def from_rows(request: Request, rows: Rows, side: Side) -> Any:
 
 
 def pack_once(answers: Mapping[Request, Any]) -> Rows:
-    """Head and embedding as tensors of one file."""
+    """Head, embedding and output projections as tensors of one file."""
     packed: Rows = {}
     for request, answer in answers.items():
         if isinstance(request, Head):
@@ -108,6 +111,8 @@ def pack_once(answers: Mapping[Request, Any]) -> Rows:
                 packed["head.softcap"] = torch.tensor(softcap, dtype=torch.float64)
         elif isinstance(request, Embedding):
             packed["embedding"] = answer
+        elif isinstance(request, OutputProjection):
+            packed[f"{PROJECTION}{request.layer}"] = answer
     # one matrix may be both (tied), and a view of a larger one (trimmed)
     return {name: each.detach().cpu().clone().contiguous() for name, each in packed.items()}
 
@@ -123,6 +128,9 @@ def unpack_once(packed: Rows) -> dict[Request, Any]:
         answers[Head()] = HeadWeights(packed["head"], transform)
     if "embedding" in packed:
         answers[Embedding()] = packed["embedding"]
+    for name in packed:
+        if name.startswith(PROJECTION):
+            answers[OutputProjection(int(name.removeprefix(PROJECTION)))] = packed[name]
     return answers
 
 

@@ -42,7 +42,7 @@ class Manifest:
     """Every request with the types that its parts are computed in, which answers come back in."""
     shards: list[FileEntry] = field(default_factory=list)
     once: FileEntry | None = None
-    """Head and embedding, where they are asked for."""
+    """Answers that are the same for every sample, where they are asked for."""
     complete: bool = False
     samples: int = 0
     """Samples that it holds when complete."""

@@ -72,7 +72,7 @@ class Plan:
 
     @property
     def wants_once(self) -> bool:
-        """Whether head or embedding are to be kept."""
+        """Whether answers that are the same for every sample are to be kept."""
         return any(isinstance(each, ONCE) for each in self.requests)
 
 
