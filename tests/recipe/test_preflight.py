@@ -43,6 +43,7 @@ def recipe(folder: Path, data: Path, output: Path, /, **changes):
             "use_cpu": True,
             "save_strategy": "no",
         },
+        "evaluation": {"prompts": 0},
         "output": str(output),
     }
     values["data"] |= changes.pop("data_settings", {"eval": str(data)})
