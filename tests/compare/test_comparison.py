@@ -382,6 +382,12 @@ def test_exams_that_cannot_be_sat_are_refused_before_training(tmp_path, on, sent
     assert not (tmp_path / "runs").exists()
 
 
+def test_no_text_is_shown_where_none_is_wanted(compare):
+    got = compare("--seeds", "1", "--test", "dolly", answers=0)
+    assert got.found["answers"] == []
+    assert got.found["variants"]["KD"]["tests"]["dolly"]
+
+
 def test_a_teacher_does_not_sit_what_its_own_answers_decide(compare):
     got = compare("--seeds", "1", "--test", "koala", "--test", "dolly")
     assert set(got.found["tests"]["marks"]["teacher"]) == {"dolly"}

@@ -33,7 +33,7 @@ def content(
         "seeds": list(wanted.seeds),
         "processor": processor(),
         **found,
-        "answers": side_by_side(runs, examined, wanted.seeds[0]),
+        "answers": side_by_side(runs, examined, wanted.seeds[0], wanted.plan.answers),
         "trials": {name: {f"{rate:g}": loss for rate, loss in each.items()} for name, each in trials.items()},
         "failed": dict(failed),
         "published": plan.published,
