@@ -385,6 +385,7 @@ def test_exams_that_cannot_be_sat_are_refused_before_training(tmp_path, on, sent
 def test_no_text_is_shown_where_none_is_wanted(compare):
     got = compare("--seeds", "1", "--test", "dolly", answers=0)
     assert got.found["answers"] == []
+    assert str(got.folder.parent) not in json.dumps(got.found["plan"])
     assert got.found["variants"]["KD"]["tests"]["dolly"]
 
 

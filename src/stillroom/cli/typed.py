@@ -2,13 +2,10 @@
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
+
+from stillroom.compare.portable import portable
 
 
 def typed(words: Sequence[str]) -> str:
     """Of absolute paths the last name stays. `words` are those after the name of the program."""
-    return shlex.join(["stillroom", *("=".join(map(_portable, word.split("="))) for word in words)])
-
-
-def _portable(word: str) -> str:
-    return f".../{Path(word).name}" if word.startswith(("/", "~", "..")) else word
+    return shlex.join(["stillroom", *("=".join(map(portable, word.split("="))) for word in words)])

@@ -8,6 +8,7 @@ from typing import Any
 from stillroom.compare.collect import collect
 from stillroom.compare.exam_results import add_exams
 from stillroom.compare.exams import Sitting, not_examined, sittings
+from stillroom.compare.portable import portable
 from stillroom.compare.schedule import RATE, Run, Schedule, choose, state
 from stillroom.compare.side_by_side import side_by_side
 
@@ -37,7 +38,7 @@ def content(
         "trials": {name: {f"{rate:g}": loss for rate, loss in each.items()} for name, each in trials.items()},
         "failed": dict(failed),
         "published": plan.published,
-        "plan": plan.model_dump(exclude={"tiny", "paper", "published", "minutes"}),
+        "plan": portable(plan.model_dump(exclude={"tiny", "paper", "published", "minutes"})),
     }
 
 
