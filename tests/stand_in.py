@@ -29,7 +29,7 @@ with open(os.path.join(os.path.dirname(folder), "made.txt"), "a") as made:
     made.write(os.path.basename(folder) + sys.argv[2].replace("--resume", "+").replace("--overwrite", "") + "\\n")
 use = recipe["objectives"][0]["use"]
 if use == "logits.renyi":
-    sys.exit("starting\\n\\nerror: it broke\\n")
+    sys.exit("starting\\n\\n\x1b[31merror: it broke\x1b[0m\\n")
 if use == "logits.jensen_shannon":
     os.kill(os.getpid(), signal.SIGKILL)
 if use == "logits.reverse_kl":
@@ -66,8 +66,10 @@ if "--limit" in words and words[words.index("--limit") + 1] == "13":
     sys.exit("error: no such exam")
 run = output.parent / "run.json"
 score = json.loads(run.read_text())["final"]["loss"] if run.exists() else 1.0
-exams = {name: {"rouge_l": 10 - score, "loss": score, "rouge_l/seed10": 1.0} for name in names}
-output.write_text(json.dumps({"model": model, "protocol": {"name": "clean"}, "exams": exams}))
+exams = {name: {"rouge_l": 10 - score, "loss": score, "rouge_l/seed10": 1.0, "documents": 3.0}
+         for name in names}
+notes = [f"{name}: 1 of 3 prompts was cut." for name in names]
+output.write_text(json.dumps({"model": model, "protocol": {"name": "clean"}, "exams": exams, "notes": notes}))
 rows = [{"exam": n, "prompt": f"{n} {i}", "reference": "r", "text": model[-4:]} for n in names for i in range(9)]
 output.with_suffix(".samples.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
 """

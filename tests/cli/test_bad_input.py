@@ -193,6 +193,11 @@ RECIPES = [
     Case("45 best without evaluation", ("eval",), words=("--set", "training.load_best_model_at_end=true")),
     Case("45 absent tracker", ("report_to", "nowhere"), words=("--set", "training.report_to=[nowhere]")),
     Case("45 reserved teacher", ("served",), words=("--set", "teacher.use=served")),
+    Case(
+        "45 no room for the answers",
+        ("512 positions", "evaluation.prompts: 0"),
+        words=("--set", "data.eval=DATA", "--set", "evaluation.max_new_tokens=512"),
+    ),
     Case("45 a cache without a folder", ("cached",), words=("--set", "teacher.use=cached")),
 ]
 
@@ -225,7 +230,7 @@ def test_one_sentence_and_exit_code_2(case, world, typed, tmp_path, request):
     else:
         flags = [word for name, place in places.items() for word in (f"--{name}", place)]
         flags += ["--objective", "logits.forward_kl", "--output", tmp_path / "run", "--max-steps", "1"]
-        done = typed("distill", *flags, *case.words)
+        done = typed("distill", *flags, *(word.replace("DATA", str(places["data"])) for word in case.words))
     assert done.code == 2, done.err
     assert "Traceback" not in done.err
     for words in case.expect:

@@ -7,6 +7,7 @@ import torch
 import yaml
 from folders import QUESTIONS, jsonl, model_folder
 
+from stillroom.core.errors import BadInput
 from stillroom.core.record import read_jsonl, read_summary
 
 QUICK = (
@@ -218,3 +219,19 @@ def test_what_an_objective_is_made_of_is_saved_and_its_notes_are_kept(world, typ
     last = [row for row in read_jsonl(run / "metrics.jsonl") if row["split"] == "train"][-1]
     assert last["measure/attention.sharp/effective_rank/token"] == pytest.approx(16, abs=0.5)
     assert last["measure/attention.sharp/control"] > 0
+
+
+@pytest.mark.slow
+def test_a_run_whose_marks_could_not_be_taken_is_not_done(world, typed, tmp_path, monkeypatch):
+    from stillroom.recipe.examine import Examiner
+
+    real = Examiner.marks
+
+    def marks(self, model, role, title):
+        if role == "student":
+            raise BadInput("no room for the answers")
+        return real(self, model, role, title)
+
+    monkeypatch.setattr(Examiner, "marks", marks)
+    assert typed(*pair(world, tmp_path / "run", "--objective", "hard.cross_entropy")).code == 2
+    assert read_summary(tmp_path / "run").exit == "failed", "a comparison would take it as it is"

@@ -74,6 +74,14 @@ def test_what_is_done_is_not_made_again_and_what_differs_is(compare):
     assert "kd-seed10: made with another training.weight_decay; it is made anew" in got.err
 
 
+def test_marks_that_another_seed_has_measured_are_missed(compare):
+    assert "teacher" in compare("--seeds", "10,11").found["marks"]
+    fewer = compare("--seeds", "11,")
+    assert len(fewer.made()) == 4, "nothing is made again"
+    assert fewer.found["marks"] == {}
+    assert "measured by a run that is not compared here" in fewer.text
+
+
 def test_a_setting_that_is_new_since_then_has_its_default(compare):
     path = compare("--seeds", "1").folder / "kd-seed10" / "recipe.yaml"
     values = yaml.safe_load(path.read_text())
@@ -325,7 +333,13 @@ def test_students_sit_exams_after_training_and_the_teacher_once(compare, tmp_pat
     assert found["variants"]["KD"]["runs"][0]["tests"]["self_inst"]["loss"] == pytest.approx(5.001)
     assert found["tests"]["marks"]["teacher"]["dolly"]["rouge_l"] == 9.0
     assert found["tests"]["protocol"] == {"name": "clean"}
-    assert found["tests"]["notes"] == ["The student before training has random weights and sat no exam."]
+    assert found["tests"]["notes"] == [
+        "The student before training has random weights and sat no exam.",
+        "dolly: 1 of 3 prompts was cut.",
+        "self_inst: 1 of 3 prompts was cut.",
+    ]
+    assert "difference" not in found["variants"]["hard labels"]["tests"]["dolly"]["documents"]
+    assert "documents" not in got.text
     assert "Exam dolly, minus KD" in got.text
     assert "test/dolly/rouge_l" in (got.folder / "compare.csv").read_text()
     answers = found["answers"]
@@ -339,6 +353,13 @@ def test_students_sit_exams_after_training_and_the_teacher_once(compare, tmp_pat
     assert len(sat(compare(*words[:-1], "6"))) == 15
 
 
+def test_a_metric_that_no_exam_measures_is_said_loudly(compare):
+    test = {"on": {"dolly": None}, "metrics": ["rouge_l", "rogue_l"]}
+    got = compare("--seeds", "1", test=test)
+    assert "NOT MEASURED by any exam, whatever test.metrics says: rogue_l." in got.text
+    assert set(got.found["variants"]["KD"]["tests"]["dolly"]) == {"rouge_l"}
+
+
 def test_a_student_that_was_trained_anew_is_examined_anew(compare):
     words = ("--seeds", "1", "--test", "dolly")
     compare(*words)
@@ -350,7 +371,7 @@ def test_a_student_that_was_trained_anew_is_examined_anew(compare):
     ("on", "sentence"),
     [
         ({"doly": None}, "doly"),
-        ({"dolly": "no.jsonl"}, "no.jsonl"),
+        ({"dolly": "no.jsonl"}, "no.jsonl|256 positions"),
         ({"mbpp": None}, "allow-code-execution"),
     ],
 )
@@ -359,6 +380,13 @@ def test_exams_that_cannot_be_sat_are_refused_before_training(tmp_path, on, sent
     with pytest.raises(BadInput, match=sentence):
         whole.run_comparison(plan, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_no_text_is_shown_where_none_is_wanted(compare):
+    got = compare("--seeds", "1", "--test", "dolly", answers=0)
+    assert got.found["answers"] == []
+    assert str(got.folder.parent) not in json.dumps(got.found["plan"])
+    assert got.found["variants"]["KD"]["tests"]["dolly"]
 
 
 def test_a_teacher_does_not_sit_what_its_own_answers_decide(compare):

@@ -1,8 +1,11 @@
 """Small parts of comparisons: Holm's correction, seeds, the sheet, the live table, lists of objectives."""
 
+import errno
 import io
 import json
+import os
 import random
+import sys
 import time
 from types import SimpleNamespace
 
@@ -11,12 +14,12 @@ from reference.holm import rejected
 from rich.console import Console
 from stand_in import BASE, written
 
-from stillroom.compare.exam_results import less_is_better
 from stillroom.compare.from_recipe import plan_from_objectives
 from stillroom.compare.holm import holm
 from stillroom.compare.live import LiveTable, last_row
+from stillroom.compare.lock import locked
 from stillroom.compare.plan import read_plan
-from stillroom.compare.processes import Standing
+from stillroom.compare.processes import Standing, Work, work_off
 from stillroom.compare.schedule import schedule
 from stillroom.compare.seeds import seeds_from
 from stillroom.compare.sheet import safe, sheet
@@ -68,20 +71,6 @@ def test_exams_of_the_command_line_come_before_those_of_the_file():
     assert exams_from(None, None, None, None) is None
     with pytest.raises(BadInput, match="expected clean or minillm"):
         exams_from(["dolly"], "dirty", None, None)
-
-
-@pytest.mark.parametrize(
-    "name", ["loss", "teacher_kl", "lm_loss", "teacher_calibration_error", "confidence_gap"]
-)
-def test_metrics_that_are_better_when_small(name):
-    assert less_is_better(name)
-
-
-@pytest.mark.parametrize(
-    "name", ["rouge_l", "rouge_l/seed10", "accuracy", "pass@1", "agreement", "exact_match"]
-)
-def test_metrics_that_are_better_when_large(name):
-    assert not less_is_better(name)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-cmd", "@x", " =1", "\t=1"])
@@ -183,3 +172,28 @@ def test_the_last_whole_line_of_a_file_that_grows(tmp_path):
     assert last_row(path) == {}
     path.write_text('{"step": 1}\n{"step": 2}\nbroken\n{"ste')
     assert last_row(path) == {"step": 2}
+
+
+# --- the folder ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "raised"), [(errno.ENOSPC, BadInput), (errno.EIO, OSError)])
+def test_a_full_disk_is_a_sentence_and_a_broken_one_is_not(tmp_path, number, raised):
+    with pytest.raises(raised) as caught, locked(tmp_path):
+        raise OSError(number, os.strerror(number), str(tmp_path / "compare.json"))
+    if raised is BadInput:
+        assert str(caught.value).startswith(
+            f"{tmp_path}/compare.json cannot be written (No space left on device);"
+        )
+
+
+def test_what_failed_before_a_stop_is_known_after_it(tmp_path):
+    def stop(now):
+        if now.failures:
+            raise KeyboardInterrupt
+
+    work = Work("one", tmp_path / "log", lambda: [sys.executable, "-c", "raise SystemExit('it broke')"], str)
+    failed = {}
+    with pytest.raises(KeyboardInterrupt):
+        work_off([work, work], 1, lambda text: None, stop, failed)
+    assert failed == {"one": "it broke"}

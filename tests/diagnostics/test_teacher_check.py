@@ -71,7 +71,8 @@ def test_ids_that_are_off_are_named():
         (1.05, 0.01, "ok"),
         (0.9, 0.05, "ok"),
         (0.65, 0.3, "note"),
-        (0.5, 0.9, "refused"),
+        (0.4, 0.9, "note"),  # tuned by rewards, or for many epochs
+        (0.2, 2.0, "refused"),
         (2.0, 0.6, "refused"),
         (3.0, 0.02, "ok"),  # knows the text by heart: nothing is gained
     ],
@@ -91,6 +92,7 @@ def test_only_a_template_that_can_be_chosen_is_reason_to_refuse():
     assert judge_template("plain", {"alpaca": Gain(0.1, 9.0, 32)}, ["alpaca"]).outcome == "note"
     assert judge_template("plain", {NO_PROMPT: Gain(0.15, 3.5, 32)}).outcome == "note"
     assert judge_template("plain", {NO_PROMPT: clear}).outcome == "refused"
+    assert judge_template("plain", {NO_PROMPT: Gain(0.4, 5.0, 5)}).outcome == "note"
     assert judge_template("plain", {NO_PROMPT: Gain(-0.01, -0.2, 32)}).outcome == "note"
     assert judge_template("plain", {"chat": None}).outcome == "unknown"
 

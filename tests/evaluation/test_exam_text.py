@@ -69,16 +69,27 @@ def test_minillm_keeps_the_first_tokens_and_loses_the_words_that_ask(with_begin)
 
 def test_responses_are_cut_at_the_whole_length_and_end_once(tokenizer):
     long = [sample(0, "Q", "word " * 900)]
-    prompts, _ = exam_prompts(long, tokenizer, MINILLM)
-    (item,) = exam_responses(long, prompts, tokenizer, MINILLM)
+    prompts, _ = exam_prompts(long, tokenizer, CLEAN)
+    (item,) = exam_responses(long, prompts, tokenizer, CLEAN)
     assert len(item["input_ids"]) == 512
     assert item["input_ids"][-1] != tokenizer.eos_token_id
     short = SAMPLES[:1]
-    prompts, _ = exam_prompts(short, tokenizer, MINILLM)
-    (ended,) = exam_responses(short, prompts, tokenizer, MINILLM)
-    (open_,) = exam_responses(short, prompts, tokenizer, MINILLM, ends=False)
+    prompts, _ = exam_prompts(short, tokenizer, CLEAN)
+    (ended,) = exam_responses(short, prompts, tokenizer, CLEAN)
+    (open_,) = exam_responses(short, prompts, tokenizer, CLEAN, ends=False)
     assert ended["input_ids"].tolist() == [*open_["input_ids"].tolist(), tokenizer.eos_token_id]
-    assert exam_responses(SAMPLES[2:], prompts, tokenizer, MINILLM) is None
+    assert exam_responses(SAMPLES[2:], prompts, tokenizer, CLEAN) is None
+
+
+def test_minillm_scores_256_tokens_of_a_reference_and_no_end(tokenizer):
+    """Its `lm_loss` masks the padding token, which is the end token, and cuts references at 512 - 256."""
+    asked = [sample(0, "Q", "word " * 900), SAMPLES[0]]
+    prompts, _ = exam_prompts(asked, tokenizer, MINILLM)
+    long, short = exam_responses(asked, prompts, tokenizer, MINILLM)
+    assert len(prompts[0].ids) < 256
+    assert int(long["response_mask"].sum()) == 256
+    reference = tokenizer(asked[1].response, add_special_tokens=False)["input_ids"]
+    assert short["input_ids"][short["response_mask"]].tolist() == reference
 
 
 def test_padding_to_exactly_the_limit_changes_no_text(tokenizer):

@@ -175,6 +175,17 @@ def test_every_task_reads_its_own_columns(tmp_path):
         assert train[0].label == (len(task.labels) - 1 if task.labels else 3.5)
 
 
+def test_a_line_ends_where_the_file_says_so(tmp_path):
+    """Texts hold other characters at which Python would break a line."""
+    folder = tmp_path / "RTE"
+    folder.mkdir()
+    for name in ("train", "dev"):
+        lines = ["index\tsentence1\tsentence2\tlabel", "0\tone\u2028two\x85three\tb\tentailment", ""]
+        (folder / f"{name}.tsv").write_text("\r\n".join(lines), encoding="utf-8", newline="")
+    (example,), _ = read_glue("rte", str(tmp_path))
+    assert (example.first, example.label) == ("one\u2028two\x85three", 0)
+
+
 def test_bad_input_is_said_with_its_place(tmp_path):
     with pytest.raises(BadInput, match="mrcp is no GLUE task; choose from cola"):
         fine_tune("nowhere", "mrcp")

@@ -19,6 +19,9 @@ def test_the_numbers_of_minillm():
         "no_repeat_ngram_size": 6,
         "template": "alpaca",
         "adds_opening": False,
+        "max_response_length": 256,
+        "scores_end": False,
+        "likelihood": "of the first reference, without the end token",
     }
     assert {name: said[name] for name in expected} == expected
 

@@ -164,6 +164,14 @@ def test_the_page_about_reproducing_names_every_file():
     assert missing == []
 
 
+def column(**keys):
+    """An experiment that has an exam, and one published column."""
+    return {
+        "test": {"on": {"dolly": None}},
+        "published": {"source": "S", "columns": {"PPL": {"better": "lower", **keys}}},
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -177,6 +185,11 @@ def test_the_page_about_reproducing_names_every_file():
             {"published": {"source": "S", "columns": {"a": {"better": "less"}}}},
             r"columns.a.better: expected lower or",
         ),
+        (column(ours="los"), r"columns.PPL: \[los\]: no such number of a run; did you mean loss\?"),
+        (column(ours=["tests", "doly", "loss"]), r"no exam 'doly' at this scale; did you mean dolly\?"),
+        (column(ours=["to_target", "step"]), r"expected one of steps, tokens, seconds"),
+        (column(ours=["tests", "dolly"]), r"expected one number of a run, \[tests, EXAM, METRIC\]"),
+        (column(ours="agreement"), r"agreement is higher where it is better, and the column says lower"),
         ({"like": "absent.yaml"}, r"cannot read the recipe .*absent.yaml"),
     ],
 )

@@ -11,9 +11,10 @@ from stillroom.core.errors import BadInput
 from stillroom.numerics.paired_difference import Difference
 from stillroom.reproduce.catalog import catalog, find
 from stillroom.reproduce.listing import listing
+from stillroom.reproduce.page import page
 from stillroom.reproduce.published import Published
 from stillroom.reproduce.reproduce import reproduce
-from stillroom.reproduce.side_by_side import direction, side_by_side
+from stillroom.reproduce.side_by_side import direction, not_found, side_by_side
 
 PUBLISHED = {
     "source": "A paper, Table 1",
@@ -91,6 +92,18 @@ def test_differences_can_be_to_a_row_of_their_own():
     assert found["PPL", "KD"].published_difference == 5.0
     assert found["PPL", "KD"].same_direction == "yes"
     assert found["PPL", "ours"].difference is None
+
+
+def test_a_number_that_no_run_has_is_said_loudly():
+    columns = {"a": {"better": "lower", "ours": "loss"}, "b": {"better": "higher", "ours": "speed"}}
+    published = Published.model_validate({"source": "S", "columns": columns})
+    runs = [{"seed": 1, "loss": 2.0}]
+    pairs = side_by_side(
+        {"variants": {"KD": {"runs": runs}}, "against": "KD", "marks": {}}, published, "tiny"
+    )
+    assert not_found(pairs, ran=True) == ["NOTHING OF OURS beside 'b': no run has speed."]
+    assert not_found(pairs, ran=False) == []
+    assert "**NOTHING OF OURS beside 'b'" in page("t", published, pairs, "KD", "tiny", not_found(pairs, True))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +215,9 @@ def test_a_reproduction_writes_the_comparison_ours_and_theirs(experiment, tmp_pa
     content = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert content["published"] == {"labels": {"PPL": 20}, "KD": {"PPL": 15}}
     assert content["reproduction"]["pairs"][1]["same_direction"] == "yes"
-    assert content["command"] == f"stillroom reproduce {path} --scale small --jobs 2"
+    page = (tmp_path / "out" / "compare.html").read_text()
+    assert "ours 4.047 (loss), same direction" in page
+    assert "No text is named." in page
     assert (tmp_path / "out" / "reproduction.md").read_text() == made.text
     again = reproduce(str(path), "small", tmp_path / "out", say=quiet)
     assert again.text == made.text

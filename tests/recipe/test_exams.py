@@ -119,6 +119,7 @@ def test_a_finished_sitting_loads_no_weight(world, tmp_path, request):
         ({"dolly": "{}/dolly.jsonl"}, {"teacher": "{}/nowhere"}, "teacher: "),
         ({"dolly": "{}/dolly.jsonl"}, {"judge": "{}/nowhere"}, "judge: "),
         ({"glue:rte": "{}/nowhere.tsv"}, {}, "does not exist"),
+        ({"glue:rte": "{}"}, {}, "train.tsv: no such file"),
     ],
 )
 def test_what_is_wrong_is_said_before_a_weight_is_loaded(world, no_weights, asked, settings, said):
@@ -138,8 +139,18 @@ def test_a_model_that_is_too_short_is_refused_at_once(world, tmp_path, no_weight
     for file in (world / "student").iterdir():
         (short / file.name).write_bytes(file.read_bytes())
     (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 300}))
-    with pytest.raises(BadInput, match="has 300 positions, but protocol clean needs 512"):
+    with pytest.raises(BadInput, match="student has 300 positions, but protocol clean needs 512"):
         sit_exams(str(short), on(world, "dolly"))
+    with pytest.raises(BadInput, match="teacher has 300 positions, but protocol clean needs 512"):
+        sit_exams(str(world / "student"), on(world, "dolly"), teacher=str(short))
+    with pytest.raises(BadInput, match="an exam of code needs 513"):
+        sit_exams(str(short), {"mbpp": "nowhere.jsonl"}, allow_code_execution=True)
+
+
+def test_tasks_and_files_of_the_harness_are_looked_at_before_a_weight_is_loaded(world, tmp_path, no_weights):
+    pytest.importorskip("lm_eval")
+    with pytest.raises(BadInput, match=r"expected one file train\.jsonl in this folder, found none"):
+        sit_exams(str(world / "student"), {"gsm8k": str(tmp_path)})
 
 
 def test_a_file_that_is_no_result_is_not_overwritten(world, tmp_path):

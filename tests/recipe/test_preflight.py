@@ -43,6 +43,7 @@ def recipe(folder: Path, data: Path, output: Path, /, **changes):
             "use_cpu": True,
             "save_strategy": "no",
         },
+        "evaluation": {"prompts": 0},
         "output": str(output),
     }
     values["data"] |= changes.pop("data_settings", {"eval": str(data)})
@@ -117,7 +118,7 @@ def test_a_good_teacher_passes_and_the_forecast_is_plausible(questions, tmp_path
         (shift_all, "where +1 is added to every token"),
         (shift_head, "where -2 is added to each token that it predicts"),
         (rescale(0.5), "divided by"),
-        (rescale(2.0), "multiplied by"),
+        (rescale(5.0), "multiplied by"),
     ],
     ids=["random", "zeroed", "shifted ids", "shifted head", "colder", "hotter"],
 )
@@ -127,6 +128,21 @@ def test_a_broken_teacher_is_refused_by_name(change, words, questions, tmp_path)
     assert words in found.refusals[0]
     with pytest.raises(BadInput, match=r"teacher\.preflight: note"):
         found.require()
+
+
+@pytest.mark.slow
+def test_a_sure_teacher_is_a_note_and_a_handful_of_tokens_no_reason(questions, tmp_path):
+    """Models tuned by rewards look like logits times two; three samples look like anything."""
+    sure = broken(tmp_path / "sure", rescale(2.0))
+    found = preflight(recipe(sure, questions, tmp_path / "run"))
+    assert found.refusals == []
+    assert any("multiplied by" in note for note in found.notes)
+    rows = [{"instruction": f"Is {number} odd?", "output": "no"} for number in (2, 4, 6)]
+    few = jsonl(tmp_path / "few.jsonl", rows)
+    random = broken(tmp_path / "random", randomize)
+    found = preflight(recipe(random, few, tmp_path / "run"))
+    assert found.refusals == []
+    assert any("too few to judge" in note for note in found.notes)
 
 
 @pytest.mark.slow

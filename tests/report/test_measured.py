@@ -37,3 +37,21 @@ def test_overview_of_exams_has_the_mean_over_them_by_seed():
 def test_what_is_missing_is_missing():
     assert sheets({})[0].columns == []
     assert sheets({"variants": {"a": {}}})[0].main is None
+
+
+def test_an_exam_of_the_teachers_answers_and_one_of_the_harness():
+    content = comparison({"a": [5.0, 5.0], "b": [5.0, 5.0]}, "a")
+    for by, variant in enumerate(content["variants"].values()):
+        for place, each in enumerate(variant["runs"]):
+            value = 4.0 - by + place / 10
+            marks = {"loss_to_teacher": value, "perplexity_to_teacher": 9.0, "rouge_l_to_teacher": value}
+            drop = {"em": value, "em_stderr": value, "f1": value, "documents": 3.0, "shots": 3.0, "cut": 0.0}
+            each["tests"] = {"koala": marks, "drop": drop}
+    koala, drop = sheets(content)[1:]
+    assert [(c.key, c.better) for c in koala.columns] == [
+        ("loss_to_teacher", "lower"),
+        ("rouge_l_to_teacher", "higher"),
+        ("perplexity_to_teacher", "lower"),
+    ]
+    assert koala.main.title == "Loss (teacher's answers)"
+    assert [(c.key, c.better) for c in drop.columns] == [("em", "higher"), ("f1", "higher")]

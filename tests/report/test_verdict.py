@@ -38,6 +38,17 @@ def test_nothing_better_than_what_all_are_paired_with():
     assert "times the time" not in text
 
 
+def test_a_variant_with_fewer_seeds_is_no_best_and_is_not_said_to_be_worse():
+    losses = noisy({"hard labels": 0.3, "X": 0.0, "Y": 0.2}) | {"lucky": [4.0]}
+    text = words(losses, "hard labels")
+    assert text.startswith("On this pair, among the variants with most seeds, X has the lowest")
+    text = words(losses, "X")
+    assert text.startswith(
+        "On this pair, among the variants with most seeds, no variant has a lower held-out loss"
+    )
+    assert "the nearest is Y, 0.2" in text
+
+
 def test_one_seed_has_no_interval():
     text = words({"hard labels": [5.0], "X": [4.5]}, "hard labels")
     assert "with one seed, X has the lowest held-out loss: 4.500, 0.50 below hard labels" in text

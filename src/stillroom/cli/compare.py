@@ -1,16 +1,15 @@
 """`stillroom compare`: objectives on one recipe, or the variants of a comparison file, over several seeds."""
 
 import json
-import shlex
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stillroom.cli.options import AsJson, Quiet, Sets
+from stillroom.cli.typed import typed
 from stillroom.core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -155,15 +154,6 @@ def _plan(
         )
         seeds = seeds or "3"
     return plan if seeds is None else plan.model_copy(update={"seeds": seeds_from(seeds, plan.seeds)})
-
-
-def typed(words: Sequence[str]) -> str:
-    """As it can be typed on another machine: of absolute paths the last name stays."""
-    return shlex.join(["stillroom", *("=".join(map(_portable, word.split("="))) for word in words)])
-
-
-def _portable(word: str) -> str:
-    return f".../{Path(word).name}" if word.startswith(("/", "~", "..")) else word
 
 
 def _show(outcome: "Outcome", as_json: bool) -> None:

@@ -154,7 +154,7 @@ def _list(as_json: bool) -> None:
         return
     for name, each in EXAMS.items():
         teacher = " (needs --teacher)" if each.needs_teacher else ""
-        print(f"{name:<14}{each.kind:<9}{each.about}{teacher}")
+        print(f"{name:<16}{each.kind:<9}{each.about}{teacher}")
 
 
 def _show(results: "ExamResults", output: Path | None, as_json: bool) -> None:

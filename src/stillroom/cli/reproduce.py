@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stillroom.cli.options import AsJson, Sets
+from stillroom.cli.typed import typed
 
 
 def reproduce(
@@ -61,7 +62,7 @@ def reproduce(
     from stillroom.reproduce.reproduce import prepare, preview
     from stillroom.reproduce.reproduce import reproduce as run
 
-    known = prepare(name, scale)[0].comparison["seeds"]
+    known = prepare(name, scale)[0].comparison.get("seeds") or [10]
     chosen = () if seeds is None else seeds_from(seeds, known)
     if dry_run:
         print("\n".join(preview(name, scale, output, only or (), chosen, set_ or ())))
@@ -82,6 +83,7 @@ def reproduce(
         sets=set_ or (),
         only=only or (),
         exam_words=exam_words,
+        command=typed(sys.argv[1:]),
         say=say,
     )
     print(json.dumps(made.content, indent=2, ensure_ascii=False) if as_json else made.text)

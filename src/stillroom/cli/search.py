@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stillroom.cli.options import AsJson, Sets
+from stillroom.cli.typed import typed
 
 
 def search(
@@ -31,7 +32,6 @@ def search(
 ) -> None:
     """Search settings of a recipe on its held-out text. The same command goes on with a search that was stopped."""
     import json
-    import shlex
     import signal
     import sys
 
@@ -43,17 +43,13 @@ def search(
     path = _path(file)
     flags = {"trials": trials, "metric": metric, "sampler": sampler, "seed": seed}
     settled = read_space(path, space or (), flags)
-    words = ["stillroom", "search", file]
-    words += [word for each in space or () for word in ("--space", each)]
-    words += [word for key, value in flags.items() if value is not None for word in (f"--{key}", str(value))]
-    words += [word for each in set_ or () for word in ("--set", each)]
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the trials end with the search
     folder = output or Path("runs") / path.stem
-    found = run(settled, folder, jobs=jobs, sets=set_ or (), command=shlex.join(words), say=say)
+    found = run(settled, folder, jobs=jobs, sets=set_ or (), command=typed(sys.argv[1:]), say=say)
     print(json.dumps(found.content, indent=2, ensure_ascii=False) if as_json else search_table(found.content))
     if not as_json and found.content["best"]:
         print(f"best    stillroom distill {folder / BEST}\npage    {folder / 'search.html'}")

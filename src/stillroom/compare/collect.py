@@ -11,18 +11,13 @@ from stillroom.compare.schedule import RATE, Run, state
 from stillroom.core.record import METRICS, RunSummary, read_jsonl, read_summary
 from stillroom.diagnostics.reach import crossing
 from stillroom.numerics.paired_difference import paired_difference
+from stillroom.report.directions import better
 from stillroom.report.numbers import finite
 
-LOWER_IS_BETTER = {
-    "loss": True,
-    "perplexity": True,
-    "teacher_kl": True,
-    "calibration_error": True,
-    "agreement": False,
-    "rouge_l": False,
-}
+HELD_OUT = ("loss", "perplexity", "teacher_kl", "calibration_error", "agreement", "rouge_l")
 COSTS = ("steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes")
-_PLACES = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}  # in the results: in metrics.jsonl
+TO_TARGET = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}
+"""When a run came down to a target: names in the results, and in metrics.jsonl."""
 
 
 def collect(runs: Sequence[Run], against: str) -> dict[str, Any]:
@@ -84,17 +79,17 @@ def _curve(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     points: dict[int, dict[str, float]] = {}
     for row in rows:
         if row.get("split") == "eval" and (loss := finite(row.get("loss"))) is not None:
-            points[row["step"]] = {**{key: row[key] for key in _PLACES.values()}, "loss": loss}
+            points[row["step"]] = {**{key: row[key] for key in TO_TARGET.values()}, "loss": loss}
     return [points[step] for step in sorted(points)]
 
 
 def _variant(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> dict[str, Any]:
-    columns = {key: _by_seed(rows, key) for key in (*LOWER_IS_BETTER, *COSTS)}
+    columns = {key: _by_seed(rows, key) for key in (*HELD_OUT, *COSTS)}
     columns = {key: values for key, values in columns.items() if values}
     differences = {
-        key: paired_difference(columns[key], _by_seed(others, key), LOWER_IS_BETTER[key])
+        key: paired_difference(columns[key], _by_seed(others, key), better(key) == "lower")
         for key in columns
-        if key in LOWER_IS_BETTER
+        if key in HELD_OUT
     }
     return {
         "mean": {key: statistics.fmean(values.values()) for key, values in columns.items()},
@@ -120,7 +115,7 @@ def _to_targets(rows: Sequence[Mapping[str, Any]], targets: Mapping[int, float])
             target = targets[row["seed"]]
             places = {
                 name: crossing([(point[key], point["loss"]) for point in row["curve"]], target)
-                for name, key in _PLACES.items()
+                for name, key in TO_TARGET.items()
             }
             found.append({"seed": row["seed"], "loss": target, **places})
     return found

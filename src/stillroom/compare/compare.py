@@ -93,11 +93,10 @@ def _make(
     _search(wanted, made, jobs, say, look)
     rates = {name: choose(losses) for name, losses in made.trials.items() if losses}
     made.runs = [run for run in wanted.runs(rates) if run.variant in rates or run.variant not in made.trials]
-    failures = execute(made.runs, jobs, say, look)
-    made.failed |= {folder.name: reason for folder, reason in failures.items()}
+    execute(made.runs, jobs, say, look, made.failed)
     if (test := wanted.plan.test) is not None:
         sitting = sittings(made.runs, wanted.plan.against, test, wanted.output)
-        made.failed |= sit(sitting, jobs, say, look, exam_words)
+        sit(sitting, jobs, say, look, exam_words, made.failed)
 
 
 def _search(wanted: Schedule, made: _Made, jobs: int, say: Say, look: Look | None) -> None:
@@ -106,7 +105,7 @@ def _search(wanted: Schedule, made: _Made, jobs: int, say: Say, look: Look | Non
     every = [run for found in trials.values() for run in found.values()]
     if every:
         say(f"learning rates: {len(every)} trials")
-    made.failed |= {folder.name: why for folder, why in execute(every, jobs, say, look).items()}
+    execute(every, jobs, say, look, made.failed)
     for name, found in trials.items():
         losses = {rate: _loss(run) for rate, run in found.items() if run.folder.name not in made.failed}
         made.trials[name] = {rate: loss for rate, loss in losses.items() if loss is not None}

@@ -8,7 +8,8 @@ from typing import Any
 from stillroom.compare.collect import collect
 from stillroom.compare.exam_results import add_exams
 from stillroom.compare.exams import Sitting, not_examined, sittings
-from stillroom.compare.schedule import RATE, Run, Schedule, choose
+from stillroom.compare.portable import portable
+from stillroom.compare.schedule import RATE, Run, Schedule, choose, state
 from stillroom.compare.side_by_side import side_by_side
 
 
@@ -21,7 +22,8 @@ def content(
     """Everything but the name and the command: plain values for JSON."""
     plan = wanted.plan
     found = collect(runs, plan.against)
-    found["cautions"] = _incomplete(found, runs, failed) + found["cautions"] + _at_edges(trials)
+    found["cautions"] = _incomplete(found, runs, failed) + found["cautions"] + _unmarked(found, runs)
+    found["cautions"] += _at_edges(trials)
     examined: list[Sitting] = []
     if plan.test is not None:
         examined = sittings(runs, plan.against, plan.test, wanted.output)
@@ -32,11 +34,11 @@ def content(
         "seeds": list(wanted.seeds),
         "processor": processor(),
         **found,
-        "answers": side_by_side(runs, examined, wanted.seeds[0]),
+        "answers": side_by_side(runs, examined, wanted.seeds[0], wanted.plan.answers),
         "trials": {name: {f"{rate:g}": loss for rate, loss in each.items()} for name, each in trials.items()},
         "failed": dict(failed),
         "published": plan.published,
-        "plan": plan.model_dump(exclude={"tiny", "paper", "published", "minutes"}),
+        "plan": portable(plan.model_dump(exclude={"tiny", "paper", "published", "minutes"})),
     }
 
 
@@ -45,6 +47,17 @@ def _incomplete(found: Mapping[str, Any], runs: Sequence[Run], failed: Mapping[s
     if done + sum(run.folder.name in failed for run in runs) >= len(runs):
         return []
     return [f"NOT COMPLETE: {done} of {len(runs)} runs are done."]
+
+
+def _unmarked(found: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
+    """With fewer seeds than before, the run that measured them may no longer be among those compared."""
+    wanted = any(run.recipe.evaluation.baselines for run in runs if state(run) == "done")
+    if not wanted or found["marks"]:
+        return []
+    return [
+        "Teacher and student before training were measured by a run that is not compared here: compare its seed, too, "
+        "to see them."
+    ]
 
 
 def _at_edges(trials: Mapping[str, Mapping[float, float]]) -> list[str]:

@@ -8,9 +8,7 @@ from typing import Any
 from stillroom.compare.collect import adjust
 from stillroom.compare.exams import Sitting
 from stillroom.numerics.paired_difference import paired_difference
-
-_LESS = ("loss", "perplexity", "_kl", "error", "gap")
-"""Words in the names of metrics that are better when they are small."""
+from stillroom.report.directions import better
 
 
 def add_exams(found: dict[str, Any], wanted: Sequence[Sitting], against: str, notes: Sequence[str]) -> None:
@@ -18,7 +16,8 @@ def add_exams(found: dict[str, Any], wanted: Sequence[Sitting], against: str, no
     sat = {(each.owner, each.seed): each.exams() for each in wanted if each.done()}
     marks = {owner: exams for (owner, seed), exams in sat.items() if seed is None}
     protocol = next((each.protocol() for each in wanted if each.done()), {})
-    found["tests"] = {"protocol": protocol, "marks": marks, "notes": list(notes)}
+    said = [*_not_measured(wanted), *(note for each in wanted if each.done() for note in each.notes())]
+    found["tests"] = {"protocol": protocol, "marks": marks, "notes": list(dict.fromkeys([*notes, *said]))}
     for name, variant in found["variants"].items():
         for run in variant["runs"]:
             run["tests"] = sat.get((name, run["seed"]), {})
@@ -28,24 +27,27 @@ def add_exams(found: dict[str, Any], wanted: Sequence[Sitting], against: str, no
     _adjust({name: each["tests"] for name, each in found["variants"].items() if name != against})
 
 
+def _not_measured(wanted: Sequence[Sitting]) -> list[str]:
+    """A name under `metrics` that is in no student's results is a wrong one, and an empty table says so to nobody."""
+    names = [set(each.unknown()) for each in wanted if each.seed is not None and each.done()]
+    missing = sorted(set.intersection(*names)) if names else []
+    return [f"NOT MEASURED by any exam, whatever test.metrics says: {', '.join(missing)}."] if missing else []
+
+
 def _statistics(runs: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """By exam and metric: `mean`, `deviation` (of two runs and more) and `difference` (where seeds are shared)."""
+    """By exam and metric: `mean`, `deviation` (of two runs and more) and `difference` (where seeds are shared
+    and one direction is the better one)."""
     found: dict[str, dict[str, Any]] = {}
     for exam, metric in dict.fromkeys(place for run in runs for place in _places(run)):
         values = _by_seed(runs, exam, metric)
         entry: dict[str, Any] = {"mean": statistics.fmean(values.values())}
         if len(values) > 1:
             entry["deviation"] = statistics.stdev(values.values())
-        difference = paired_difference(values, _by_seed(others, exam, metric), less_is_better(metric))
-        if difference is not None:
-            entry["difference"] = asdict(difference)
+        if way := better(metric):
+            difference = paired_difference(values, _by_seed(others, exam, metric), way == "lower")
+            entry |= {} if difference is None else {"difference": asdict(difference)}
         found.setdefault(exam, {})[metric] = entry
     return found
-
-
-def less_is_better(metric: str) -> bool:
-    """By the metric's name: `teacher_calibration_error` yes; `rouge_l/seed10`, `accuracy` and what is unknown no."""
-    return any(word in metric.partition("/")[0] for word in _LESS)
 
 
 def _places(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

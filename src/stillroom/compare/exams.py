@@ -16,7 +16,7 @@ from typing import Any
 from stillroom.compare.plan import Test
 from stillroom.compare.processes import Look, Say, Work, work_off
 from stillroom.compare.schedule import Run, slug, state
-from stillroom.core.record import RECIPE, SUMMARY, read_jsonl, write_text_atomically
+from stillroom.core.record import RECIPE, SUMMARY, read_jsonl, read_summary, write_text_atomically
 from stillroom.report.numbers import finite
 
 RESULTS, ASKED, TEXTS, MARKS = "test.json", "test.asked.json", "test.samples.jsonl", "marks"
@@ -35,6 +35,8 @@ class Sitting:
     teacher: str | None
     folder: Path
     test: Test
+    weights: str | None = None
+    """Hash of the weights of a model that is no run's student, as the runs recorded it."""
 
     @property
     def name(self) -> str:
@@ -45,12 +47,16 @@ class Sitting:
         return {
             "on": {name: _content(source) for name, source in self.test.on.items()},
             **self.test.model_dump(include={"protocol", "limit", "prompts", "shots"}),
-            "model": Path(self.model).name,
-            "run": [_content(str(self.folder / name)) for name in (RECIPE, SUMMARY)]
-            if self.seed is not None
-            else None,
+            **self._whose(),
             "teacher": self.teacher,
         }
+
+    def _whose(self) -> dict[str, Any]:
+        """A run by its recipe and summary, wherever it lies; any other model by its weights."""
+        if self.seed is None:
+            return {"model": self.model, "weights": self.weights}
+        run = [_content(str(self.folder / name)) for name in (RECIPE, SUMMARY)]
+        return {"model": Path(self.model).name, "run": run}
 
     def done(self) -> bool:
         return _read(self.folder / ASKED) == self.asked() and self.complete()
@@ -67,8 +73,18 @@ class Sitting:
     def protocol(self) -> dict[str, Any]:
         return _read(self.folder / RESULTS).get("protocol") or {}
 
+    def notes(self) -> list[str]:
+        """What a reader of the marks must know: answers that stand in for references, prompts that were cut."""
+        return [str(note) for note in _read(self.folder / RESULTS).get("notes") or []]
+
     def texts(self) -> list[dict[str, Any]]:
         return read_jsonl(self.folder / TEXTS)
+
+    def unknown(self) -> list[str]:
+        """Metrics that are to be reported and that no exam has measured."""
+        exams = _read(self.folder / RESULTS).get("exams") or {}
+        measured = {key for metrics in exams.values() for key in metrics}
+        return [key for key in self.test.metrics or () if key not in measured]
 
     def _reported(self, metrics: Mapping[str, Any]) -> dict[str, float]:
         wanted = self.test.metrics
@@ -106,14 +122,16 @@ def sittings(runs: Sequence[Run], against: str, test: Test, output: Path) -> lis
     students = {
         run.recipe.student.model: run for run in reversed(first) if run.recipe.student.init == "pretrained"
     }
-    for title, models in ((TEACHER, teachers), (UNTRAINED, students)):
+    for title, role, models in ((TEACHER, "teacher", teachers), (UNTRAINED, "student", students)):
         for model, run in reversed(models.items()):
             owner = title if len(models) == 1 else f"{title} ({run.variant})"
             folder = output / MARKS / slug(owner)
             taught_by = None if title == TEACHER else _teacher(run)
             asked = _without_references(test) if title == TEACHER else test
             if asked.on:
-                found.append(Sitting(owner, None, str(model), taught_by, folder, asked))
+                known = read_summary(run.folder).models.get(role, {})
+                weights = known.get("sha256") or known.get("files_sha256")
+                found.append(Sitting(owner, None, str(model), taught_by, folder, asked, weights))
     return found
 
 
@@ -133,7 +151,12 @@ def not_examined(runs: Sequence[Run]) -> list[str]:
 
 
 def sit(
-    wanted: Sequence[Sitting], jobs: int, say: Say, look: Look | None = None, words: Sequence[str] = ()
+    wanted: Sequence[Sitting],
+    jobs: int,
+    say: Say,
+    look: Look | None = None,
+    words: Sequence[str] = (),
+    failed: dict[str, str] | None = None,
 ) -> dict[str, str]:
     """Have the exams sat that are not, `jobs` at a time; why some failed, by name.
 
@@ -142,7 +165,7 @@ def sit(
     waiting = [each for each in wanted if not each.done()]
     if waiting:
         say(f"exams: {len(waiting)} of {len(wanted)} models have not sat them yet")
-    return work_off([_work(each, words) for each in waiting], jobs, say, look)
+    return work_off([_work(each, words) for each in waiting], jobs, say, look, failed)
 
 
 def command(sitting: Sitting) -> list[str]:
@@ -162,9 +185,8 @@ def command(sitting: Sitting) -> list[str]:
 def _work(sitting: Sitting, words: Sequence[str]) -> Work:
     def begin() -> list[str]:
         sitting.folder.mkdir(parents=True, exist_ok=True)
-        (sitting.folder / ASKED).unlink(
-            missing_ok=True
-        )  # until it is answered; `evaluate` keeps what is still right
+        # until it is answered; `evaluate` keeps what is still right
+        (sitting.folder / ASKED).unlink(missing_ok=True)
         return [*command(sitting), *words]
 
     def result() -> str | None:

@@ -12,10 +12,17 @@ from stillroom.compare.schedule import Run, resumable, state
 from stillroom.core.record import SUMMARY, read_summary, write_text_atomically
 
 
-def execute(runs: Sequence[Run], jobs: int, say: Say, look: Look | None = None) -> dict[Path, str]:
+def execute(
+    runs: Sequence[Run],
+    jobs: int,
+    say: Say,
+    look: Look | None = None,
+    failed: dict[str, str] | None = None,
+) -> dict[Path, str]:
     """Make what is missing among `runs`, in order, `jobs` at a time, one line of progress each.
 
-    Returns why runs failed, by folder. However this is left, no process stays behind. One that failed is tried again
+    Returns why runs failed, by folder; `failed` has the same by name, also where this is stopped. However this is left,
+    no process stays behind. One that failed is tried again
     the next time this is called; one that could not go on from its checkpoint is made anew at once.
     """
     states = {run.folder: state(run) for run in runs}
@@ -26,11 +33,13 @@ def execute(runs: Sequence[Run], jobs: int, say: Say, look: Look | None = None) 
     if len(waiting) < len(runs):
         say(f"{len(runs) - len(waiting)} of {len(runs)} runs are there already")
     works = [_work(run, steps[run.folder] > 0) for run in waiting]
-    failures = work_off(works, jobs, say, look)
+    failed = {} if failed is None else failed
+    failures = work_off(works, jobs, say, look, failed)
     stuck = [run for run in waiting if run.folder.name in failures and steps[run.folder]]
     for run in stuck:
         say(f"{run.folder.name}: could not go on ({failures.pop(run.folder.name)}); it is made anew")
-    failures |= work_off([_work(run, False) for run in stuck], jobs, say, look)
+        del failed[run.folder.name]
+    failures |= work_off([_work(run, False) for run in stuck], jobs, say, look, failed)
     return {run.folder: failures[run.folder.name] for run in waiting if run.folder.name in failures}
 
 

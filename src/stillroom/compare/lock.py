@@ -1,5 +1,6 @@
-"""One comparison writes into a folder at a time."""
+"""One comparison writes into a folder at a time, and says so in a sentence where the folder cannot be written to."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from pathlib import Path
 from stillroom.core.errors import BadInput
 
 LOCK = ".lock"
+_MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Full, over the quota, or not ours: no fault of the program."""
 
 
 @contextmanager
@@ -35,4 +38,12 @@ def locked(output: Path) -> Iterator[None]:
                 "them, or give another --output"
             ) from error
         os.set_inheritable(file.fileno(), True)
-        yield
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _MENDABLE:
+                raise
+            raise BadInput(
+                f"{error.filename or output} cannot be written ({error.strerror}); mend that: what is done is kept, "
+                "and the same command goes on"
+            ) from error

@@ -14,6 +14,7 @@
     test: {on: {dolly: null}, protocol: clean}  # exams that the trained students sit once
     tiny: {seeds: [10], set: {training.max_steps: 40}}  # another size; what it leaves out is as above
     paper: {base: opt.yaml, seeds: [1, 2]}  # another size: its own base, seeds, rates, trial and set
+    answers: 12                 # prompts on the page, with what every variant answers; 0: none of the text is shown
     published: {rows: {...}}    # numbers of others, shown beside these; minutes: {tiny: 4} is what a size takes
 
 Later wins: base, set, variant, trial, command line. Keys are those of a recipe, dotted ones reach inside. `${assets}`
@@ -113,6 +114,8 @@ class Plan(Size):
     paper: Size | None = None
     published: dict[str, Any] = Field(default_factory=dict)
     minutes: dict[str, Number] = Field(default_factory=dict)
+    answers: Annotated[Whole, Field(ge=0)] = 12
+    """Prompts whose answers stand side by side on the page; 0 where their text is not to be published."""
 
 
 def read_plan(path: Path, size: str = "small") -> Plan:

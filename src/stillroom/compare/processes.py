@@ -5,6 +5,7 @@ that the machine is not asked for more than it has.
 """
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,11 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stillroom.report.markup import label
 from stillroom.report.numbers import duration
 
 Say = Callable[[str], None]
 _PATIENCE = 10.0  # seconds that a stopped process has to leave its step
 _POLL = 0.1
+_COLORS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,12 @@ Look = Callable[[Standing], None]
 """Called a few times a second while work is done."""
 
 
-def work_off(works: Sequence[Work], jobs: int, say: Say, look: Look | None = None) -> dict[str, str]:
+def work_off(
+    works: Sequence[Work], jobs: int, say: Say, look: Look | None = None, failed: dict[str, str] | None = None
+) -> dict[str, str]:
     """All of them in order, `jobs` at a time, one line of progress each; why some failed, by name.
 
-    However this is left, no process stays behind.
+    However this is left, no process stays behind, and `failed` holds the reasons so far.
     """
     queue, now = list(works), Standing(len(works), jobs)
     try:
@@ -75,6 +80,8 @@ def work_off(works: Sequence[Work], jobs: int, say: Say, look: Look | None = Non
                 now.spent.append(time.monotonic() - ended.since)
                 if reason := _failure(ended):
                     now.failures[ended.work.name] = reason
+                    if failed is not None:
+                        failed[ended.work.name] = reason
                 say(_line(ended.work, reason, now))
             if look is not None:
                 look(now)
@@ -113,8 +120,8 @@ def _failure(ended: Live) -> str:
         why = "; out of memory is the usual reason" if name == "SIGKILL" else ""
         return f"it was killed by {name}{why}"
     said = ended.work.log.read_text(encoding="utf-8", errors="replace").splitlines()
-    spoken = [line.strip() for line in said if line.strip()]
-    return spoken[-1][:300] if spoken else f"it ended with exit code {code} and said nothing"
+    spoken = [_COLORS.sub("", line).strip() for line in said if line.strip()]
+    return label(spoken[-1], 300) if spoken else f"it ended with exit code {code} and said nothing"
 
 
 def _line(work: Work, reason: str, now: Standing) -> str:

@@ -1,19 +1,22 @@
 """Which runs a comparison needs, in which order, and what of them lies on disk already.
 
 Seed by seed, all variants of a seed before the next one: a comparison that is stopped is still paired. A finished run
-is taken as it is only if its resolved recipe is the one asked for now; all others are made anew, never mixed.
+is taken as it is only if its resolved recipe is the one asked for now, and files of its text hold what they held; all
+others are made anew, never mixed.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from stillroom.compare.plan import OWNED, Plan, fixed_rate, resolve
 from stillroom.core.errors import BadInput
-from stillroom.core.record import RECIPE, SUMMARY, read_summary
+from stillroom.core.record import RECIPE, SUMMARY, RunSummary, read_summary
 from stillroom.recipe.load import load_recipe
 from stillroom.recipe.schema import Recipe
 
@@ -109,6 +112,8 @@ def schedule(
     for name, short in zip(plan.variants, slugs, strict=True):
         if slugs.count(short) > 1 or not short:
             raise BadInput(f"variant {name!r}: its folder would be {short!r} as another's; rename it")
+        if not name.isprintable():  # it is shown on terminals
+            raise BadInput(f"variant {name!r}: expected a name of letters, digits and signs on one line")
     made = Schedule(plan, output, chosen, list(dict.fromkeys(seeds or plan.seeds)), tuple(sets))
     for run in made.runs({}):
         if run.recipe.data.eval is None:
@@ -123,12 +128,14 @@ def state(run: Run) -> str:
     """ "done", or why the run has to be made: "missing", "unfinished", "failed before", or the keys that differ."""
     if not (run.folder / SUMMARY).exists():
         return "missing"
-    if (end := read_summary(run.folder).exit) != "done":
-        return "failed before" if end == "failed" else "unfinished"
+    if (summary := read_summary(run.folder)).exit != "done":
+        return "failed before" if summary.exit == "failed" else "unfinished"
     try:
         keys = _differing(run, _FREE)
     except BadInput as error:
         return f"made with a recipe that is refused now ({str(error).splitlines()[0]})"
+    if not keys:
+        keys = [f"content of {key}" for key in _changed_texts(run, summary)]
     return f"made with another {', '.join(keys[:3])}" if keys else "done"
 
 
@@ -149,6 +156,29 @@ def _differing(run: Run, free: frozenset[str]) -> list[str]:
     before = dict(_flat(load_recipe(run.folder / RECIPE).model_dump(mode="json")))
     now = dict(_flat(run.recipe.model_dump(mode="json")))
     return [key for key in now | before if key not in free and _unlike(key, before, now)]
+
+
+def _changed_texts(run: Run, summary: RunSummary) -> list[str]:
+    """Local files that the run has read and that hold something else now."""
+    data = run.recipe.data
+    sources = {"train": data.train, "eval": data.eval}
+    now = {split: _sha256(Path(source).expanduser()) for split, source in sources.items() if source}
+    before = {split: summary.data.get(split, {}).get("sha256") for split in now}
+    return [f"data.{split}" for split in now if now[split] and before[split] not in (None, now[split])]
+
+
+def _sha256(path: Path) -> str | None:
+    """None for what is no file here, such as a name on the Hub."""
+    if not path.is_file():
+        return None
+    known = path.stat()
+    return _file_sha256(path, known.st_mtime_ns, known.st_size)
+
+
+@lru_cache(maxsize=64)  # asked for every run, several times
+def _file_sha256(path: Path, _changed: int, _size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def choose(losses: Mapping[float, float]) -> float:

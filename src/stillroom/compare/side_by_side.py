@@ -7,14 +7,15 @@ from stillroom.compare.exams import TEACHER, UNTRAINED, Sitting
 from stillroom.compare.schedule import Run, state
 from stillroom.core.record import SAMPLES, read_jsonl
 
-MOST = 12
 _COLUMNS = {"teacher": TEACHER, "baseline": UNTRAINED}
 
 Answers = dict[tuple[str | None, str], dict[str, Any]]
 
 
-def side_by_side(runs: Sequence[Run], wanted: Sequence[Sitting], seed: int) -> list[dict[str, Any]]:
-    """At most `MOST` prompts: those of the exams, as many of each, or else those of the held-out text."""
+def side_by_side(
+    runs: Sequence[Run], wanted: Sequence[Sitting], seed: int, most: int
+) -> list[dict[str, Any]]:
+    """At most `most` prompts: those of the exams, as many of each, or else those of the held-out text."""
     found: Answers = {}
     for each in wanted:
         if each.seed in (seed, None) and each.done():
@@ -25,7 +26,7 @@ def side_by_side(runs: Sequence[Run], wanted: Sequence[Sitting], seed: int) -> l
             if run.seed == seed and state(run) == "done":
                 for row in read_jsonl(run.folder / SAMPLES):
                     _add(found, None, row, {run.variant: row.get("student")} | _marks(row))
-    return _fairly(found)
+    return _fairly(found, most)
 
 
 def _add(found: Answers, exam: str | None, row: Mapping[str, Any], texts: Mapping[str, Any]) -> None:
@@ -42,16 +43,16 @@ def _marks(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row.get(column) for column, name in _COLUMNS.items()}
 
 
-def _fairly(found: Answers) -> list[dict[str, Any]]:
+def _fairly(found: Answers, most: int) -> list[dict[str, Any]]:
     """Of each exam the first, of each the second, and so on."""
     exams = list(dict.fromkeys(exam for exam, _ in found))
     rows = {exam: [entry for (each, _), entry in found.items() if each == exam] for exam in exams}
 
     def turns() -> Iterator[dict[str, Any]]:
-        for place in range(MOST):
+        for place in range(most):
             for exam in exams:
                 if place < len(rows[exam]):
                     yield rows[exam][place]
 
-    kept = [entry for entry, _ in zip(turns(), range(MOST), strict=False)]
+    kept = [entry for entry, _ in zip(turns(), range(most), strict=False)]
     return sorted(kept, key=lambda entry: exams.index(entry["exam"]))

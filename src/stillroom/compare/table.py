@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stillroom.report.directions import is_detail
+from stillroom.report.markdown import markdown_table
+from stillroom.report.markup import clean
 from stillroom.report.numbers import duration, memory
 
 TITLES = {
@@ -19,7 +22,7 @@ def table(content: Mapping[str, Any]) -> str:
     """The page beside the JSON file; `content` is what that file holds."""
     parts = [_head(content), _marks(content), _differences(content), *_exams(content), _published(content)]
     parts += [_costs(content), _measures(content), _trials(content)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return clean("\n\n".join(part for part in parts if part)) + "\n"
 
 
 def _head(content: Mapping[str, Any]) -> str:
@@ -46,7 +49,7 @@ def _marks(content: Mapping[str, Any]) -> str:
     for name, variant in content["variants"].items():
         spreads = [_spread(variant["mean"].get(key), variant["deviation"].get(key)) for key in keys]
         rows.append([name, f"{variant['learning_rate']:g}", *spreads])
-    return _rows(["", "learning rate", *(TITLES[key] for key in keys)], rows)
+    return markdown_table(["", "learning rate", *(TITLES[key] for key in keys)], rows)
 
 
 def _differences(content: Mapping[str, Any]) -> str:
@@ -59,7 +62,7 @@ def _differences(content: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     title = f"Minus {content['against']}, paired by seed: mean [95 % interval], seeds on which it is better"
-    return _explained(title, rows) + _rows(["", *(TITLES[key] for key in keys)], rows)
+    return _explained(title, rows) + markdown_table(["", *(TITLES[key] for key in keys)], rows)
 
 
 def _explained(title: str, rows: Sequence[Sequence[str]]) -> str:
@@ -78,7 +81,7 @@ def _exams(content: Mapping[str, Any]) -> list[str]:
     parts = [" ".join(tests["notes"])] if exams else ["No exam was sat."]
     for exam in exams:
         measured = [each.get(exam, {}) for each in (*tests["marks"].values(), *variants.values())]
-        keys = [k for k in dict.fromkeys(k for each in measured for k in each) if "/" not in k]
+        keys = [k for k in dict.fromkeys(k for each in measured for k in each) if not is_detail(k)]
         parts += [
             _exam(exam, keys, tests["marks"], variants),
             _against(exam, keys, variants, content["against"]),
@@ -95,7 +98,9 @@ def _exam(exam: str, keys: Sequence[str], marks: Mapping[str, Any], variants: Ma
     for name, each in variants.items():
         entries = [each.get(exam, {}).get(key, {}) for key in keys]
         rows.append([name, *(_spread(entry.get("mean"), entry.get("deviation")) for entry in entries)])
-    return f"Exam {exam}, sat after training:\n\n" + _rows(["", *(_exam_title(k) for k in keys)], rows)
+    return f"Exam {exam}, sat after training:\n\n" + markdown_table(
+        ["", *(_exam_title(k) for k in keys)], rows
+    )
 
 
 def _against(exam: str, keys: Sequence[str], variants: Mapping[str, Any], against: str) -> str:
@@ -107,7 +112,7 @@ def _against(exam: str, keys: Sequence[str], variants: Mapping[str, Any], agains
     if not rows:
         return ""
     title = f"Exam {exam}, minus {against}, paired by seed"
-    return _explained(title, rows) + _rows(["", *(_exam_title(key) for key in keys)], rows)
+    return _explained(title, rows) + markdown_table(["", *(_exam_title(key) for key in keys)], rows)
 
 
 def _exam_title(metric: str) -> str:
@@ -124,7 +129,7 @@ def _published(content: Mapping[str, Any]) -> str:
     if not keys:
         return ""
     cells = [[name, *(str(each.get(key, "—")) for key in keys)] for name, each in rows.items()]
-    return "Published by others, on their data and machines:\n\n" + _rows(["", *keys], cells)
+    return "Published by others, on their data and machines:\n\n" + markdown_table(["", *keys], cells)
 
 
 def _costs(content: Mapping[str, Any]) -> str:
@@ -150,7 +155,7 @@ def _costs(content: Mapping[str, Any]) -> str:
         "steps to target",
         "seconds to target",
     ]
-    return title + _rows(heads, rows)
+    return title + markdown_table(heads, rows)
 
 
 def _measures(content: Mapping[str, Any]) -> str:
@@ -159,7 +164,7 @@ def _measures(content: Mapping[str, Any]) -> str:
     rows = [[f"`{key}`", *(_number(measures.get(key)) for measures in variants.values())] for key in keys]
     if not rows:
         return ""
-    return "What objectives measured at the end of training, mean of the seeds:\n\n" + _rows(
+    return "What objectives measured at the end of training, mean of the seeds:\n\n" + markdown_table(
         ["", *variants], rows
     )
 
@@ -171,7 +176,7 @@ def _trials(content: Mapping[str, Any]) -> str:
     rows = [
         [name, *(_number(losses.get(rate)) for rate in rates)] for name, losses in content["trials"].items()
     ]
-    return "Held-out loss of the learning-rate trials (one seed):\n\n" + _rows(["", *rates], rows)
+    return "Held-out loss of the learning-rate trials (one seed):\n\n" + markdown_table(["", *rates], rows)
 
 
 def _metrics(content: Mapping[str, Any]) -> list[str]:
@@ -205,13 +210,3 @@ def _spread(mean: float | None, deviation: float | None) -> str:
 
 def _number(value: float | None) -> str:
     return "—" if value is None else f"{value:.4g}"
-
-
-def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [_row(heads), "|---|" + "--:|" * (len(heads) - 1)]
-    return "\n".join([*lines, *map(_row, rows)])
-
-
-def _row(cells: Sequence[str]) -> str:
-    """Names are people's words: a bar or a line break in one does not end its cell."""
-    return "| " + " | ".join(" ".join(str(cell).split()).replace("|", "\\|") for cell in cells) + " |"

@@ -22,8 +22,9 @@ LEAST_INFORMATION = 0.02
 """Nats. Trained models, however small, lie above 2."""
 SHIFT_GAIN = 1.0
 """Nats a token by which ids that are off by k must be better."""
-SCALES_MEANT, SCALES_NOTED = (0.55, 1.6), (0.75, 1.25)
-"""Between the first nothing is refused: instruction-tuned models are too sure of human text, down to 0.6 or so."""
+SCALES_MEANT, SCALES_NOTED = (0.25, 1.6), (0.75, 1.25)
+"""Between the first nothing is refused. The lower one is far away: models that were tuned to instructions, by rewards
+above all, and those that were trained for many epochs are too sure of other people's text, down to 0.4."""
 SCALE_GAIN, SCALE_SHARE = 0.1, 0.05
 """What the right scale must gain: nats a token, and a share of the loss."""
 TEMPLATE_GAIN, NO_PROMPT_GAIN = 0.15, 0.3
@@ -32,6 +33,8 @@ responses likelier by about 0.15 without those that it cannot make sense of; tha
 NO_PROMPT = "no prompt"
 SURE = 3.0
 """Standard errors."""
+FEW_TOKENS, FEW_SAMPLES = 32, 8
+"""With fewer nobody is refused: one rare word would decide, and one answer is the same whatever is read."""
 
 Outcome = Literal["ok", "note", "refused", "unknown"]
 
@@ -44,6 +47,15 @@ class Verdict:
     value: str
     outcome: Outcome = "ok"
     sentence: str = ""
+
+
+def judge_amount(marks: TokenMarks) -> Verdict | None:
+    """None where there is enough text to judge a teacher by."""
+    count = len(marks.loss)
+    if count >= FEW_TOKENS or not marks.is_finite:
+        return None
+    sentence = f"the text has {count} response tokens to ask about, too few to judge the teacher by"
+    return Verdict("tokens", str(count), "note", sentence)
 
 
 def judge_loss(marks: TokenMarks, vocab_size: int) -> list[Verdict]:
@@ -144,9 +156,12 @@ def judge_scale(scale: LogitScale, loss: float) -> Verdict:
         return Verdict("temperature", value, "refused", sentence + cure)
     noted_low, noted_high = SCALES_NOTED
     if matters and not noted_low <= scale.scale <= noted_high:
-        return Verdict(
-            "temperature", value, "note", sentence + ", as that of models tuned to instructions may be"
+        why = (
+            "; models tuned to instructions, or trained for many epochs, may be so sure"
+            if scale.scale < 1
+            else ""
         )
+        return Verdict("temperature", value, "note", sentence + why)
     return Verdict("temperature", value)
 
 
@@ -160,7 +175,8 @@ def judge_template(name: str, gains: Mapping[str, Gain | None], takes: Collectio
         return Verdict("template", f"{name}, not compared", "unknown")
     for other in sorted(known, key=lambda other: -known[other].mean):
         gain, least = known[other], NO_PROMPT_GAIN if other == NO_PROMPT else TEMPLATE_GAIN
-        if gain.mean > least and gain.t > SURE and (other in takes or other == NO_PROMPT):
+        is_clear = gain.mean > least and gain.t > SURE and gain.samples >= FEW_SAMPLES
+        if is_clear and (other in takes or other == NO_PROMPT):
             cure = (
                 f"set data.template: {other}"
                 if other in takes
@@ -174,7 +190,7 @@ def judge_template(name: str, gains: Mapping[str, Gain | None], takes: Collectio
         return Verdict(
             "template", _shown(name, best, known[best]), "note", _unexpected(name, best, known[best])
         )
-    value = f"{name}, the best of {len(known)} others"
+    value = f"{name}, better than {len(known)} others"
     if NO_PROMPT in known and known[NO_PROMPT].t > -2:
         sentence = "the prompts hardly help the teacher: its loss is about as low without them"
         return Verdict("template", _shown(name, NO_PROMPT, known[NO_PROMPT]), "note", sentence)

@@ -138,7 +138,7 @@ def _number(place: str, label: str, labels: Sequence[str]) -> float:
 
 def _table(path: Path, header: bool) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Line number and cells by column name, or by position where there is no header."""
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = path.read_text(encoding="utf-8-sig").split("\n")  # texts hold other breaks, such as U+2028
     names = lines[0].split("\t") if header and lines else []
     for number, line in enumerate(lines[1:] if header else lines, start=2 if header else 1):
         if line.strip():

@@ -49,8 +49,8 @@ def exam_responses(
 ) -> EncodedDataset | None:
     """The response of every sample after its prompt, as a data set to be scored.
 
-    `ends`: the end token after a response is scored, too. Empty responses are left out; None where no other is
-    there. `BadInput` where the tokenizer has no end token and one is needed.
+    `ends`: the end token after a response is scored, too, where the protocol scores it. Empty responses are left out;
+    None where no other is there. `BadInput` where the tokenizer has no end token and one is needed.
     """
     template = make_template(protocol.template, tokenizer)
     rendered = [template.render(sample) for sample in samples]
@@ -60,8 +60,10 @@ def exam_responses(
         response = [token for _ in text.response for token in next(tokens)]
         if not sample.response.strip() or not response:
             continue
-        ending = [_end_token(tokenizer)] if ends and not text.is_closed else []
-        said = (response + ending)[: protocol.max_length - len(prompt.ids)]
+        closes = ends and protocol.scores_end and not text.is_closed
+        ending = [_end_token(tokenizer)] if closes else []
+        room = protocol.max_response_length or protocol.max_length - len(prompt.ids)
+        said = (response + ending)[:room]
         ids.append(np.asarray([*prompt.ids, *said], np.int32))
         mask = np.asarray([False] * len(prompt.ids) + [True] * len(said))
         mask[:1] = False  # nothing comes before the first token, so nothing predicts it

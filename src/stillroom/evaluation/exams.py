@@ -45,7 +45,7 @@ _HARNESS = {
 """Task of lm-eval (where "bbh" alone means answers after reasoning) and what it is."""
 
 ANY_TASK = "harness:"
-_GLUE = ("cola", "sst2", "mrpc", "rte", "qqp", "stsb", "mnli", "qnli", "wnli")
+_GLUE = ("cola", "sst2", "mrpc", "rte", "qqp", "stsb", "mnli", "mnli-mm", "qnli", "wnli")
 _CODE = {
     "mbpp": "short Python functions, 3 shots, run against their tests",
     "mbpp_docstring": "the same from docstrings, without shots",

@@ -44,7 +44,7 @@ def fine_tune(
     learning_rate: float = 5e-5,
     batch_size: int = 32,
     max_length: int = 128,
-    seed: int = 12,
+    seed: int = 10,
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, float]:

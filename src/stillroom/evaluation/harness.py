@@ -78,15 +78,19 @@ def run_harness(
         }
 
 
+def check_task(name: str, source: str | None) -> None:
+    """`BadInput` for what can be known without the model and the Hub: the name, and the form of local files."""
+    with _quiet():
+        manager, folder = _allowed(name)
+        if source is not None:
+            _local(manager, folder, name, Path(source))
+
+
 def _load(name: str, source: str | None, shots: int | None) -> dict[str, Any]:
     """The tasks and groups of one exam, with their documents, as the harness' evaluator takes them."""
-    manager, folder = _find(name)
+    manager, folder = _allowed(name)
     from lm_eval.tasks._factory import TaskFactory
 
-    if (manager.task_index[name].cfg or {}).get("unsafe_code"):  # some run it while they are loaded
-        raise BadInput(
-            f"{name} of lm-eval runs code that the model writes, without a sandbox; use stillroom's own exams of code."
-        )
     changes: dict[str, Any] = {}
     shots = SHOTS.get(folder or "") if shots is None else shots
     if shots is not None:
@@ -109,6 +113,16 @@ def _load(name: str, source: str | None, shots: int | None) -> dict[str, Any]:
     for task in loaded["tasks"].values():
         task.set_fewshot_seed(SHOT_SEED)
     return dict(loaded)
+
+
+def _allowed(name: str) -> tuple["TaskManager", str | None]:
+    """What `_find` finds, unless it runs code: some tasks do so while they are loaded."""
+    manager, folder = _find(name)
+    if (manager.task_index[name].cfg or {}).get("unsafe_code"):
+        raise BadInput(
+            f"{name} of lm-eval runs code that the model writes, without a sandbox; use stillroom's own exams of code."
+        )
+    return manager, folder
 
 
 def _find(name: str) -> tuple["TaskManager", str | None]:

@@ -3,14 +3,16 @@
     clean     the last 256 tokens of a prompt stay, the words that ask for the answer among them; greedy, plus the
               sampling seeds that are asked for; no n-gram is forbidden
     minillm   the numbers of MiniLLM's evaluation, to the letter: the first 256 tokens of a prompt stay, so that a
-              long one loses "### Response:"; sampling with five seeds; no 6-gram may come again
+              long one loses "### Response:"; sampling with five seeds; no 6-gram may come again; likelihood is that
+              of the first 256 tokens of a reference, without an end token
 
 Paper:    Gu et al. (2024), MiniLLM; the n-gram rule is a default of its code that the paper does not name
 Code:     MiniLLM `evaluate.py`
 Differs:  MiniLLM pads every prompt to exactly 256 tokens on the left; here as far as the longest of its batch. With
           mask and positions taken from the mask, padding changes no answer. It draws texts from torch's global
           stream in float16; here each text has a stream of its own, so that the five numbers are others than
-          theirs, and their mean is the same but for chance. Temperature, top-p and top-k of 1, 1 and 0 are plain
+          theirs, and their mean is the same but for chance. Where a tokenizer opens texts with a token, MiniLLM scores
+          one before every reference; here none. Temperature, top-p and top-k of 1, 1 and 0 are plain
           sampling.
 """
 
@@ -32,6 +34,10 @@ class Protocol:
     max_prompt_length: int = 256
     keeps: Literal["first", "last"] = "last"
     """Which tokens of a long prompt stay."""
+    max_response_length: int | None = None
+    """Of a reference that is scored; None: what the prompt leaves of `max_length`."""
+    scores_end: bool = True
+    """Whether the end token behind a reference is scored, too."""
     adds_opening: bool = True
     """Whether a prompt opens with what the tokenizer puts before a text (a begin token)."""
     greedy: bool = True
@@ -56,7 +62,7 @@ class Protocol:
             "seeds": list(self.seeds),
             "max_new_tokens": self.max_new_tokens,
             "rouge_l": "rouge-score, rougeL, F-measure, Porter stemmer, best of the references, times 100",
-            "likelihood": "responses are the first reference, end token included",
+            "likelihood": f"of the first reference, {'with' if self.scores_end else 'without'} the end token",
         }
 
 
@@ -64,6 +70,8 @@ CLEAN = Protocol("clean")
 MINILLM = Protocol(
     "minillm",
     keeps="first",
+    max_response_length=256,
+    scores_end=False,
     adds_opening=False,
     greedy=False,
     seeds=(10, 20, 30, 40, 50),

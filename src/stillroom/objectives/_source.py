@@ -7,6 +7,7 @@ the string below it. Names of bases are followed through `from ... import ...`.
 import ast
 import importlib.util
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,12 @@ def _parse(module: str) -> ast.Module | None:
         return None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"), filename=spec.origin)
+    return _tree(spec.origin, Path(spec.origin).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)  # a comparison of a hundred runs reads the same few files thousands of times
+def _tree(path: str, _changed: int) -> ast.Module:
+    return ast.parse(Path(path).read_text(encoding="utf-8"), filename=path)
 
 
 def _lineage(module: str, name: str) -> list[ast.ClassDef] | None:

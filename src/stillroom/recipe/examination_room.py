@@ -6,7 +6,6 @@ Which exams there are says `evaluation.exams`; each kind has its own examiner, a
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from stillroom.core.errors import BadInput
 from stillroom.core.progress import Advance
 from stillroom.evaluation.text_exam import TextExaminer, TextMarks
 from stillroom.recipe.identity import weights_hash
@@ -34,8 +33,6 @@ class ExaminationRoom:
         self.configs = {role: load_config(each, role) for role, each in self.sources.items()}
         for role, each in self.sources.items():
             check_causal(self.configs[role], each, role)
-            if sitting.texts:
-                self._check_positions(role)
         pair = [role for role in ("student", "teacher") if role in self.sources]
         self.match = shared_vocabulary(
             {role: self.tokenizers[role] for role in pair}, {role: self.configs[role] for role in pair}
@@ -134,13 +131,3 @@ class ExaminationRoom:
             **CODE_SETTINGS,
         )
         return TextMarks(values, rows)
-
-    def _check_positions(self, role: str) -> None:
-        config = self.configs[role].get_text_config(decoder=True)
-        positions = getattr(config, "max_position_embeddings", None)
-        wanted = self.sitting.protocol.max_length
-        if positions is not None and positions < wanted:
-            raise BadInput(
-                f"the {role} has {positions} positions, but protocol {self.sitting.protocol.name} needs {wanted}; "
-                "choose a model with a longer context."
-            )

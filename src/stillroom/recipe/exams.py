@@ -148,15 +148,14 @@ def _take_up(results: ExamResults, output: Path | None) -> list[dict[str, Any]]:
     ours = asdict(results)
     if any(before.get(key) != ours[key] for key in ("protocol", "helpers")):
         return []
+    data, speed = before.get("data", {}), before.get("speed", {})
     kept = [
-        name
-        for name in before["exams"]
-        if results.data.get(name, before["data"][name]) == before["data"][name]
+        name for name in before["exams"] if name in data and results.data.get(name, data[name]) == data[name]
     ]
     results.exams = {name: before["exams"][name] for name in kept}
-    results.data |= {name: before["data"][name] for name in kept}
-    results.speed = {name: before["speed"][name] for name in kept if name in before["speed"]}
-    known = [note for note in before["notes"] if note.partition(": ")[0] in kept]
+    results.data |= {name: data[name] for name in kept}
+    results.speed = {name: speed[name] for name in kept if name in speed}
+    known = [note for note in before.get("notes", []) if note.partition(": ")[0] in kept]
     results.notes += [note for note in known if note not in results.notes]
     return [row for row in read_jsonl(_samples_of(output)) if row["exam"] in kept]
 

@@ -84,6 +84,7 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
         sizes, shapes, requests = _try_objectives(recipe, configs, vocab_size, vocabulary)
         advance(2, 3, "text")
         prepared = _encode(recipe, tokenizer, vocab_size, vocabulary, sizes, notes)
+        _check_room(prepared, configs)
         prepared.teacher_config, prepared.teacher_shape = configs.get("teacher"), shapes.get("teacher")
         prepared.teacher_requests = requests
         prepared.teacher_tokenizer = tokenizers.get("teacher")
@@ -91,6 +92,22 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
     if recipe.teacher is not None and recipe.teacher.use == "cached":
         _open_cache(prepared, display)
     return prepared
+
+
+def _check_room(prepared: Prepared, configs: "Mapping[str, PreTrainedConfig]") -> None:
+    """Answers are written after hours of training; whether they fit is known now."""
+    wishes, teacher = prepared.recipe.evaluation, prepared.recipe.teacher
+    longest = max((len(prompt.ids) for prompt in prepared.prompts), default=0)
+    teacher_writes = teacher is not None and teacher.use == "live" and wishes.baselines
+    for role in ("student", "teacher") if teacher_writes else ("student",):
+        config = configs[role]
+        positions = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+        if longest and positions is not None and longest + wishes.max_new_tokens > positions:
+            raise BadInput(
+                f"evaluation.max_new_tokens: the longest prompt has {longest} tokens and {wishes.max_new_tokens} are "
+                f"to be added, but the {role} has {positions} positions; lower it or data.max_prompt_length, or set "
+                "evaluation.prompts: 0"
+            )
 
 
 def make_objectives(recipe: Recipe) -> dict[str, Objective]:

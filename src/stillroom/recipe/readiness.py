@@ -150,10 +150,15 @@ class _Interview:
                 )
             ]
         self._remember(marks, voice)
+        if (too_few := check.judge_amount(marks)) is not None:
+            return [too_few]
         found = [*check.judge_loss(marks, voice.vocab_size), check.judge_shift(marks)]
-        if not marks.is_finite or any(each.outcome == "refused" for each in found):
-            return self._explained(found, ask, chosen, marks)
-        found.append(self._scale(voice, marks))
+        if not marks.is_finite:
+            return found
+        scale = self._scale(voice, marks)
+        if any(each.outcome == "refused" for each in found):
+            return self._explained(found, scale, ask, chosen, marks)
+        found.append(scale)
         if self.built.live is not None:
             found += [self._rendering(full), self._template(full, ask, marks, voice)]
         return [*found, self._against_student(chosen, marks)]
@@ -201,18 +206,26 @@ class _Interview:
         }
 
     def _explained(
-        self, found: list[Verdict], ask: Callable[[Batch], Signals], chosen: list[Batch], marks: TokenMarks
+        self,
+        found: list[Verdict],
+        scale: Verdict,
+        ask: Callable[[Batch], Signals],
+        chosen: list[Batch],
+        marks: TokenMarks,
     ) -> list[Verdict]:
-        """A teacher at chance level may have been read with ids that are off: that is then the one reason."""
-        shifted = next((each for each in found if each.check == "ids" and each.outcome == "refused"), None)
-        if shifted is None and self.built.live is not None and marks.is_finite:
+        """Ids that are off, or another temperature, may be why a teacher is at chance level: then the one reason."""
+        reason = next((each for each in found if each.check == "ids" and each.outcome == "refused"), None)
+        best = self.facts["loss"] - self.facts["logit_scale_gain"]
+        if reason is None and scale.outcome == "refused":
+            reason = scale if best < check.CHANCE * math.log(self.prepared.vocab_size) else None
+        if reason is None and self.built.live is not None:
             rows = self.prepared.vocab_size
             few = chosen[:1]
             read = {k: self._heard(ask, [_shifted(batch, k, rows) for batch in few])[0] for k in SHIFTS}
-            shifted = check.judge_reading(read, marks.first(int(few[0].student.predicts.sum())))
-        if shifted is None:
+            reason = check.judge_reading(read, marks.first(int(few[0].student.predicts.sum())))
+        if reason is None:
             return found
-        return [each for each in found if each.check != "ids" and each.outcome != "refused"] + [shifted]
+        return [each for each in found if each.check != reason.check and each.outcome != "refused"] + [reason]
 
     def _scale(self, voice: Voice, marks: TokenMarks) -> Verdict:
         scale = best_scale(voice)
@@ -244,12 +257,16 @@ class _Interview:
         others = probe.others(self.samples, self.prepared.teacher_tokenizer, self.recipe)
         for other, items, fits in others:
             gains[other] = paired_gain(ours, self._responses(ask, items))
-            takes += [other] if fits else []
+            takes += [other] if fits and self._student_knows(other) else []
         gains[check.NO_PROMPT] = paired_gain(ours, self._responses(ask, probe.without_prompt(full)))
         self.facts["template_gains"] = {
             other: None if gain is None else asdict(gain) for other, gain in gains.items()
         }
         return check.judge_template(name, gains, takes)
+
+    def _student_knows(self, template: str) -> bool:
+        """Whether the recipe could say `template`: a chat template must be the student's, too."""
+        return template != "chat" or bool(self.prepared.tokenizer.chat_template)
 
     def _responses(self, ask: Callable[[Batch], Signals], items: probe.Items) -> Responses:
         marks, voice = self._heard(ask, probe.batches(items, self.collator, self.device))

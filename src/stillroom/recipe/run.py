@@ -107,11 +107,13 @@ class _Run:
             self._load()
             self._preflight()
             self._examine_before()
-            self._train(resume)
+            stopped = self._train(resume)
             self._check_teacher()
-            if self.summary.exit == "done":
+            if not stopped:
                 self._examine_after()
             self._save_student()
+            # only now: a run without its marks or its student is not done, and must not be taken for it
+            self.summary.exit = "stopped" if stopped else "done"
         except KeyboardInterrupt:
             self.summary.exit = "stopped"
             raise
@@ -196,7 +198,8 @@ class _Run:
 
     # --- training -------------------------------------------------------------------------------------------------
 
-    def _train(self, resume: bool) -> None:
+    def _train(self, resume: bool) -> bool:
+        """Whether it was stopped before its end."""
         on_the_way = self.arguments.eval_strategy != "no" or self.arguments.eval_on_start
         has_eval = self.prepared.evaluation is not None and on_the_way
         trainer = DistillationTrainer(
@@ -222,7 +225,7 @@ class _Run:
                 trainer.train(resume_from_checkpoint=str(start) if start else None)
             finally:
                 self._note_training(trainer)
-        self.summary.exit = "stopped" if stop.stopped else "done"
+        return stop.stopped
 
     def _resume_point(self, trainer: DistillationTrainer) -> Path | None:
         found, reasons = checkpoint.newest(self.run)

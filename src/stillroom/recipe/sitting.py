@@ -60,11 +60,14 @@ def prepare_sitting(
     """Names, options and texts of all exams in `on`. `BadInput` names everything that is wrong with the options."""
     exams = {name: exam_named(name, source) for name, source in on.items()}
     _check(exams, on, teacher, shots, allow_code_execution)
+    model = model if not (Path(model) / SUMMARY).exists() else str(Path(model) / STUDENT)
+    _check_positions({"student": model, "teacher": teacher, "judge": judge}, exams, protocol)
+    _check_files(exams, on)
     if any(exam.kind == "code" for exam in exams.values()):
         _check_code(exams, on, inside_container)
     texts, notes = _read_texts(exams, on, limit)
     return Sitting(
-        model=model if not (Path(model) / SUMMARY).exists() else str(Path(model) / STUDENT),
+        model=model,
         exams=exams,
         sources=dict(on),
         protocol=protocol,
@@ -109,6 +112,42 @@ def _check(
             problems.append(f"--shots {name}: not among the exams that take shots; name it with --on, too.")
     if problems:
         raise BadInput("\n".join(problems))
+
+
+def _check_positions(models: Mapping[str, str | None], exams: Mapping[str, Exam], protocol: Protocol) -> None:
+    """Whether every model has room for prompt and answer."""
+    needs = {"text": protocol.max_length, "code": CODE_SETTINGS["max_new_tokens"] + 1}
+    kinds = {exam.kind for exam in exams.values()}
+    if not kinds & needs.keys():
+        return
+    from stillroom.recipe.models import load_config
+
+    for role, source in models.items():
+        if source is None:
+            continue
+        config = load_config(source, role).get_text_config(decoder=True)
+        positions = getattr(config, "max_position_embeddings", None)
+        for kind in ("text", "code") if role == "student" else ("text",):
+            if kind in kinds and positions is not None and positions < needs[kind]:
+                what = f"protocol {protocol.name}" if kind == "text" else "an exam of code"
+                raise BadInput(
+                    f"the {role} has {positions} positions, but {what} needs {needs[kind]}; choose a model with a "
+                    "longer context."
+                )
+
+
+def _check_files(exams: Mapping[str, Exam], on: Mapping[str, str | None]) -> None:
+    """Names of tasks and the form of local files, as far as that is known without reading the Hub."""
+    for name, exam in exams.items():
+        source = on[name]
+        if exam.kind == "glue" and source is not None:
+            from stillroom.evaluation._glue_data import read_glue
+
+            read_glue(exam.task, source)
+        if exam.kind == "harness":
+            from stillroom.evaluation.harness import check_task
+
+            check_task(exam.task, source)
 
 
 def _check_code(exams: Mapping[str, Exam], on: Mapping[str, str | None], inside_container: bool) -> None:

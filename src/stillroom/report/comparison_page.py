@@ -11,7 +11,7 @@ from stillroom.report.comparison_curves import comparison_curves
 from stillroom.report.comparison_facts import measures_table, reproduce
 from stillroom.report.comparison_published import published_table
 from stillroom.report.comparison_tables import costs_table, sheet_tables
-from stillroom.report.comparison_trials import edge_cautions, trials_table
+from stillroom.report.comparison_trials import trials_table
 from stillroom.report.document import document, section
 from stillroom.report.markup import Markup, element, join, label, shorten
 from stillroom.report.measured import overview, sheets
@@ -33,7 +33,7 @@ def comparison_page(content: Mapping[str, Any]) -> str:
         ("Answers", answers(content)),
         ("Learning rates", trials_table(content)),
         ("What objectives measured", measures_table(content)),
-        ("Published figures", published_table(content, found)),
+        ("Published figures", published_table(content)),
         ("How to repeat it", reproduce(content)),
     ]
     sections = [section(name, part) for name, part in parts if part is not None]
@@ -46,7 +46,6 @@ def _top(content: Mapping[str, Any], found: Sequence[Sheet], title: str) -> Mark
     warnings = [str(each) for each in content.get("cautions") or []]
     warnings += [f"FAILED: {name}: {reason}" for name, reason in (content.get("failed") or {}).items()]
     warnings += [str(each) for each in (content.get("tests") or {}).get("notes") or []]
-    warnings += edge_cautions(content)
     about = " ".join(str(content.get("about") or "").split())
     return element(
         "header",

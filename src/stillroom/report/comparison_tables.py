@@ -22,7 +22,7 @@ def sheet_tables(sheet: Sheet, number: int, against: str, seeds: int) -> Markup:
 
     `number` tells the panels of several sheets apart; `seeds` is how many each variant should have.
     """
-    orders = [column for column in sheet.columns if column.better and column.key != "perplexity"]
+    orders = [column for column in sheet.columns if column.better and not column.repeats_loss]
     orders = orders or [column for column in sheet.columns if column.better]
     panels = [_panel(sheet, column, against, seeds) for column in orders]
     if not panels:
@@ -155,8 +155,7 @@ def _cell(sheet: Sheet, column: Column, each: Standing, against: str) -> Markup:
     text = column.write(each.mean) + (
         f" ± {column.write(each.deviation)}" if each.deviation is not None else ""
     )
-    # the difference in perplexity says what that in loss says, and is wide
-    is_beside = each.name != against and column.better and column.key != "perplexity"
+    is_beside = each.name != against and column.better and not column.repeats_loss
     beside = _effect(sheet, column, each.name, against) if is_beside else ""
     small = element("span", beside or "\u00a0", class_="unit")
     rivals = sum(bool(by_key.get(column.key)) for by_key in sheet.values.values())

@@ -1,4 +1,4 @@
-"""The learning rates of a comparison: what was tried for each variant, and whether the best lies at the edge of it."""
+"""The learning rates of a comparison: what was tried for each variant, and what came of it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,24 +6,6 @@ from typing import Any
 from stillroom.report.markup import Markup, element
 from stillroom.report.numbers import finite, with_minus
 from stillroom.report.tables import number, plain_table, variant_head
-
-
-def edge_cautions(content: Mapping[str, Any]) -> list[str]:
-    """Variants whose learning rate is the smallest or largest that was tried: a better one may lie beyond."""
-    known = " ".join(map(str, content.get("cautions") or []))
-    if "edge" in known:  # said already by who made the comparison
-        return []
-    found = []
-    for name, losses in _trials(content).items():
-        chosen = finite((content.get("variants") or {}).get(name, {}).get("learning_rate"))
-        if chosen is not None and len(losses) > 1 and (chosen <= min(losses) or chosen >= max(losses)):
-            side = "largest" if chosen >= max(losses) else "smallest"
-            found.append(f"{name} ({chosen:g}, the {side})")
-    if not found:
-        return []
-    return [
-        f"Learning rate at the edge of what was tried, so a better one may lie beyond: {', '.join(found)}."
-    ]
 
 
 def trials_table(content: Mapping[str, Any]) -> Markup | None:

@@ -3,8 +3,9 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
+from stillroom.report.directions import TO_TEACHER, better, is_detail
 from stillroom.report.numbers import finite
 from stillroom.report.standings import HELD_OUT, OVERVIEW, Column, Sheet, Values
 
@@ -16,7 +17,6 @@ _COLUMNS = (
     Column("calibration_error", "Calibration error", "%", "lower", 100.0, 2),
     Column("perplexity", "Perplexity", "", "lower", decimals=2),
 )
-_HIGHER = ("acc", "pass@", "exact", "f1", "matthews", "mcc", "pearson", "spearman", "bleu", "score")
 _MEAN = "/mean"
 
 
@@ -77,7 +77,7 @@ def overview(found: Sequence[Sheet]) -> Sheet | None:
 
 def _headline_metric(sheet: Sheet) -> Column | None:
     """Rouge-L, which papers report, before what comes first."""
-    return next((column for column in sheet.columns if column.key == "rouge_l"), sheet.main)
+    return next((column for column in sheet.columns if _plain(column.key) == "rouge_l"), sheet.main)
 
 
 def _mean_by_seed(exams: Sequence[Values]) -> Values:
@@ -93,12 +93,14 @@ def _sheet(
     known_only: bool = False,
 ) -> Sheet:
     known = {column.key: column for column in _COLUMNS}
-    keys = {key for runs in rows.values() for run in runs for key in run if key != "seed" and "/" not in key}
+    keys = {
+        key for runs in rows.values() for run in runs for key in run if key != "seed" and not is_detail(key)
+    }
     if known_only:  # beside its marks, a run holds its costs
         keys &= known.keys()
     values = {name: {key: _by_seed(runs, key) for key in keys} for name, runs in rows.items()}
     kept = [key for key in keys if any(by_key[key] for by_key in values.values())]
-    columns = [known.get(key) or _unknown(key) for key in _in_order(kept, list(known))]
+    columns = [known.get(key) or _other(key, known.get(_plain(key))) for key in _in_order(kept, list(known))]
     finite_marks = {
         name: {key: value for key in kept if (value := finite(mark.get(key))) is not None}
         for name, mark in marks.items()
@@ -120,13 +122,15 @@ def _in_order(keys: Sequence[str], known: Sequence[str]) -> list[str]:
     """Known metrics in their order, then the others by name; perplexity last, it says what the loss says."""
     rank = {key: place for place, key in enumerate(known)}
     rank["perplexity"] = len(known) + 1
-    return sorted(keys, key=lambda key: (rank.get(key, len(known)), key))
+    return sorted(keys, key=lambda key: (rank.get(_plain(key), len(known)), key))
 
 
-def _unknown(key: str) -> Column:
-    better: Literal["lower", "higher", ""] = ""
-    if key.endswith(("loss", "perplexity", "error")):
-        better = "lower"
-    elif key.lower().startswith(_HIGHER):
-        better = "higher"
-    return Column(key, key.replace("_", " "), better=better)
+def _plain(key: str) -> str:
+    return key.removesuffix(TO_TEACHER)
+
+
+def _other(key: str, like: Column | None) -> Column:
+    """A metric under its own name; `like` the known one where only the references are others."""
+    if like is not None:
+        return replace(like, key=key, title=f"{like.title} (teacher's answers)")
+    return Column(key, key.replace("_", " "), better=better(key))

@@ -3,7 +3,8 @@
     b     = the variant with the best mean among those with most seeds
     alike = the 95 % interval of the mean of (v_i - b_i), over the seeds i that v and b share, covers 0
 
-Intervals are those of `core.paired_difference`, one pair at a time: nothing corrects for how many variants there are.
+Intervals are those of `numerics.paired_difference`, one pair at a time: nothing corrects for how many variants there
+are.
 """
 
 import statistics
@@ -13,6 +14,7 @@ from typing import Literal
 
 from stillroom.numerics.paired_difference import Difference, paired_difference
 from stillroom.report import numbers
+from stillroom.report.directions import TO_TEACHER, Better
 
 HELD_OUT, OVERVIEW = "Held-out set", "All test sets"
 """Titles of the two sheets that are no exam."""
@@ -27,9 +29,14 @@ class Column:
     key: str
     title: str
     unit: str = ""
-    better: Literal["lower", "higher", ""] = ""
+    better: Better = ""
     factor: float = 1.0
     decimals: int = 3
+
+    @property
+    def repeats_loss(self) -> bool:
+        """Perplexity says what the loss says, on a scale that is wide."""
+        return self.key.removesuffix(TO_TEACHER) == "perplexity"
 
     def write(self, value: float) -> str:
         return numbers.fixed(value * self.factor, self.decimals)

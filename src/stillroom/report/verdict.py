@@ -50,7 +50,7 @@ def incomplete(content: Mapping[str, Any]) -> bool:
 
 def metric_name(sheet: Sheet, column: Column) -> str:
     """As it stands in a sentence: held-out loss, Rouge-L on dolly."""
-    name = column.title if column.key in ("rouge_l", "teacher_kl") else column.title.lower()
+    name = column.title if column.title.startswith(("Rouge-L", "KL ")) else column.title.lower()
     if sheet.title == OVERVIEW:
         return column.title
     return f"held-out {name}" if sheet.title == HELD_OUT else f"{name} on {label(sheet.title, 40)}"
@@ -86,12 +86,12 @@ def _answer(sheet: Sheet, column: Column, best: Standing, ranked: Sequence[Stand
     if len(ranked) == 1:
         seeds = f"mean of {len(best.values)} seeds" if len(best.values) > 1 else "one seed"
         return f"{name} reaches {what} {mark} ({seeds}); no other variant has a result to compare it with."
-    extreme = "lowest" if column.better == "lower" else "highest"
+    extreme, where = "lowest" if column.better == "lower" else "highest", _where(best, ranked)
     beside = sheet.difference(column, best.name, against)
     if best.name == against:
         return _nothing_better(sheet, column, best, ranked)
     if beside is None:
-        return f"On this pair, {name} has the {extreme} {what}: {mark}."
+        return f"{where}, {name} has the {extreme} {what}: {mark}."
     other, apart = label(against, _LONGEST), bounds(column, beside, signed=False)
     direction = "below" if beside.mean < 0 else "above"
     if beside.n == 1:
@@ -101,13 +101,19 @@ def _answer(sheet: Sheet, column: Column, best: Standing, ranked: Sequence[Stand
         )
     if covers_zero(beside):
         return (
-            f"On this pair, {name} has the {extreme} mean {what}, {mark}, but cannot be told apart from {other}: "
+            f"{where}, {name} has the {extreme} mean {what}, {mark}, but cannot be told apart from {other}: "
             f"the difference is {bounds(column, beside)} over {beside.n} seeds."
         )
     return (
-        f"On this pair, {name} has the {extreme} {what}: {mark}, {apart} {direction} {other} "
+        f"{where}, {name} has the {extreme} {what}: {mark}, {apart} {direction} {other} "
         f"on {beside.wins} of {beside.n} seeds."
     )
+
+
+def _where(best: Standing, ranked: Sequence[Standing]) -> str:
+    """The best is sought among the variants with most seeds; one with fewer may have a better mean by luck."""
+    whole = all(len(each.values) == len(best.values) for each in ranked)
+    return "On this pair" if whole else "On this pair, among the variants with most seeds"
 
 
 def _corrected(sheet: Sheet, column: Column, best: str, against: str) -> str:
@@ -121,8 +127,11 @@ def _corrected(sheet: Sheet, column: Column, best: str, against: str) -> str:
 def _nothing_better(sheet: Sheet, column: Column, best: Standing, ranked: Sequence[Standing]) -> str:
     word = "lower" if column.better == "lower" else "higher"
     what, name = metric_name(sheet, column), label(best.name, _LONGEST)
-    start = f"On this pair, no variant has a {word} {what} than {name}, {column.write(best.mean or 0.0)}"
-    nearest = next(each for each in ranked if each is not best)
+    start = f"{_where(best, ranked)}, no variant has a {word} {what} than {name}, {column.write(best.mean or 0.0)}"
+    whole = [each for each in ranked if len(each.values) == len(best.values)]
+    nearest = next((each for each in whole if each is not best), None)
+    if nearest is None:
+        return f"{start}."
     gap = sheet.difference(column, nearest.name, best.name)
     if gap is None:
         return f"{start}."
@@ -180,7 +189,7 @@ def _elsewhere(found: Sequence[Sheet], main: Sheet, winner: str) -> str:
     others = []
     for sheet in found:
         for column in sheet.columns:
-            if not column.better or column.key == "perplexity" or (sheet is main and column is main.main):
+            if not column.better or column.repeats_loss or (sheet is main and column is main.main):
                 continue
             places = {each.name: each for each in standings(sheet, column)}
             best = next((each for each in places.values() if each.to_best == "best"), None)

@@ -3,7 +3,7 @@
     about: what the paper says, in a sentence
     minutes: {tiny: 4, small: 20}      # on two cores
     base: small.yaml                   # and against, seeds, rates, trial, set, variants: as in any comparison file
-    tiny: {seeds: [10, 11], rates: [], set: {training.max_steps: 40}}  # what differs; `set` is added to that above
+    tiny: {seeds: [10, 11], rates: [], set: {training.max_steps: 40}}  # what differs; `set` and `trial` are added
     paper: {base: opt.yaml, seeds: [10, 11, 12], test: {on: {dolly: null}}}  # its own, complete
     published: {...}                   # see published.py
     like: table1.yaml                  # the rest is as in that file beside this one; base: null: no small size
@@ -46,17 +46,23 @@ def read_experiment(path: Path, scale: str) -> Experiment:
     values = document.values
     if values.get("base") is None and scale != "paper":
         raise BadInput(f"{path} has no size but the paper's: use --scale paper")
-    if scale == "paper" and "paper" not in values:
+    if scale == "paper" and not values.get("paper"):
         raise BadInput(f"{path} has no section paper; use --scale tiny or --scale small")
     sized = _at(values, scale)
     comparison = {key: values[key] for key in _SHARED if key in values} | sized
     only = (values.get("tiny") or {}).get("variants") if scale == "tiny" else None
     if only:
+        known = values.get("variants") or {}
+        if unknown := [name for name in only if name not in known]:
+            hint = did_you_mean(unknown[0], known)
+            raise BadInput(f"{path}: tiny.variants: no variant {unknown[0]!r}{hint}")
         kept = {*only, values.get("against")}
-        comparison["variants"] = {name: each for name, each in values["variants"].items() if name in kept}
+        comparison["variants"] = {name: each for name, each in known.items() if name in kept}
     comparison["base"] = _base(comparison.get("base"), path)
     published = _published(values, document, path)
     if published is not None:
+        exams = (comparison.get("test") or {}).get("on") or ()
+        published.check_keys(scale, exams, f"{path}: ")
         comparison["published"] = published.rows
     return Experiment(comparison, published)
 
@@ -105,7 +111,8 @@ def _at(values: Mapping[str, Any], scale: str) -> dict[str, Any]:
     if scale == "small":
         return small
     tiny = {key: value for key, value in (values.get("tiny") or {}).items() if key in _SIZED}
-    return small | tiny | {"set": {**small.get("set", {}), **tiny.get("set", {})}}
+    added = {key: {**(small.get(key) or {}), **(tiny.get(key) or {})} for key in ("set", "trial")}
+    return small | tiny | {key: value for key, value in added.items() if value}
 
 
 def _base(base: Any, path: Path) -> Any:

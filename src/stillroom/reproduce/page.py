@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from stillroom.report.markdown import markdown_table
 from stillroom.report.numbers import with_minus
 from stillroom.reproduce.published import Published
 from stillroom.reproduce.side_by_side import Pair
@@ -14,14 +15,22 @@ _SMALL = (
 )
 
 
-def page(title: str, published: Published | None, pairs: Sequence[Pair], against: str, scale: str) -> str:
-    """Markdown. Differences are to `against`, paired by seed."""
+def page(
+    title: str,
+    published: Published | None,
+    pairs: Sequence[Pair],
+    against: str,
+    scale: str,
+    missing: Sequence[str] = (),
+) -> str:
+    """Markdown. Differences are to `against`, paired by seed; `missing` is what no run has (`not_found`)."""
     parts = [f"# {title}, scale {scale}: ours beside the paper"]
     if published is None:
         return (
             "\n\n".join([*parts, "The paper prints no number for this; our own stand in compare.md."]) + "\n"
         )
     parts.append(f"{published.source}. Differences are to {against}; ours are paired by seed.")
+    parts += [f"**{sentence}**" for sentence in missing]
     for column in published.columns:
         parts.append(_table(column, published, [pair for pair in pairs if pair.column == column]))
     notes = [{"tiny": _TINY, "small": _SMALL}.get(scale, ""), *published.cannot_compare]
@@ -45,8 +54,7 @@ def _table(name: str, published: Published, pairs: Sequence[Pair]) -> str:
         )
         for pair in pairs
     ]
-    lines = ["| " + " | ".join(_HEADS) + " |", "|---|" + "--:|" * (len(_HEADS) - 2) + "---|"]
-    return f"**{title}**\n\n" + "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+    return f"**{title}**\n\n" + markdown_table(_HEADS, rows)
 
 
 def _difference(pair: Pair) -> str:

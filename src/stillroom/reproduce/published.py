@@ -15,14 +15,16 @@
 paper (where it is missing, `ours`). A row is a variant, `teacher`, or one of `not_run`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from stillroom.compare.collect import COSTS, HELD_OUT, TO_TARGET
 from stillroom.core.errors import BadInput
 from stillroom.recipe.problems import did_you_mean
 from stillroom.recipe.schema import Number, Section
+from stillroom.report.directions import better
 
 
 def _one_or_more(value: Any) -> Any:
@@ -69,3 +71,35 @@ class Published(Section):
                 if column not in self.columns:
                     hint = did_you_mean(column, self.columns)
                     raise BadInput(f"{where}published.rows.{row}: no column {column!r}{hint}")
+
+    def check_keys(self, scale: str, exams: Collection[str], where: str) -> None:
+        """`BadInput` where no run of this scale can hold what stands beside a column, or it is better the other way."""
+        for name, column in self.columns.items():
+            if keys := column.keys(scale):
+                problem = _wrong_keys(keys, exams) or _wrong_way(keys[-1], column.better)
+                if problem:
+                    raise BadInput(f"{where}published.columns.{name}: [{', '.join(keys)}]: {problem}")
+
+
+def _wrong_keys(keys: Sequence[str], exams: Collection[str]) -> str:
+    """What is wrong with the place of a number inside a run; empty where nothing is."""
+    match keys:
+        case ["tests", exam, _]:
+            return "" if exam in exams else f"no exam {exam!r} at this scale{did_you_mean(exam, exams)}"
+        case ["to_target", what]:
+            return "" if what in TO_TARGET else f"expected one of {', '.join(TO_TARGET)}"
+        case ["measures", _]:
+            return ""
+        case [key]:
+            known = (*HELD_OUT, *COSTS)
+            return "" if key in known else f"no such number of a run{did_you_mean(key, known)}"
+    return "expected one number of a run, [tests, EXAM, METRIC], [to_target, steps] or [measures, NAME]"
+
+
+def _wrong_way(metric: str, said: str) -> str:
+    known = better(metric)
+    return (
+        f"{metric} is {known} where it is better, and the column says {said}"
+        if known not in ("", said)
+        else ""
+    )

@@ -4,14 +4,12 @@ The text of the small sizes is read from the installation once, not once a run. 
 with one page more: `reproduction.md`, and the same as the key `reproduction` in compare.json.
 """
 
-import json
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stillroom.compare.compare import run_comparison
+from stillroom.compare.compare import run_comparison, write
 from stillroom.compare.plan import Plan, read_plan
 from stillroom.compare.schedule import schedule, slug
 from stillroom.core.errors import BadInput
@@ -20,7 +18,7 @@ from stillroom.recipe import strict_yaml
 from stillroom.reproduce.catalog import find
 from stillroom.reproduce.experiment import Experiment, read_experiment
 from stillroom.reproduce.page import page
-from stillroom.reproduce.side_by_side import side_by_side
+from stillroom.reproduce.side_by_side import not_found, side_by_side
 from stillroom.reproduce.text_once import read_text_once
 
 COMPARISON = "comparison.yaml"
@@ -48,6 +46,7 @@ def reproduce(
     sets: Sequence[str] = (),
     only: Sequence[str] = (),
     exam_words: Sequence[str] = (),
+    command: str = "",
     say: Say = print,
 ) -> Reproduction:
     """Run `sharp/table6`, or an experiment file of your own; finished runs are kept, so a stopped one goes on.
@@ -66,7 +65,7 @@ def reproduce(
         seeds=seeds,
         sets=sets,
         exam_words=exam_words,
-        command=_command(name, scale, jobs, seeds, sets, only),
+        command=command,
         say=say,
     )
     if not outcome.content:
@@ -112,25 +111,15 @@ def _plan(experiment: Experiment, folder: Path) -> Plan:
 def _beside(experiment: Experiment, content: dict[str, Any], path: Path, name: str, scale: str) -> str:
     published = experiment.published
     pairs = side_by_side(content, published, scale) if published else []
+    ran = any(variant["runs"] for variant in content["variants"].values())
+    content["cautions"] += (missing := not_found(pairs, ran))
     against = (published.against if published else None) or content["against"]
-    text = page(name, published, pairs, against, scale)
+    text = page(name, published, pairs, against, scale, missing)
     content["reproduction"] = {
         "scale": scale,
         **(published.model_dump(exclude={"rows"}) if published else {}),
         "pairs": [pair.plain() for pair in pairs],
     }
-    write_text_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write(content, path)  # the page shows them, too
     write_text_atomically(path.parent / PAGE, text)
     return text
-
-
-def _command(
-    name: str, scale: str, jobs: int, seeds: Sequence[int], sets: Sequence[str], only: Sequence[str]
-) -> str:
-    """As it can be typed on another machine."""
-    words = ["stillroom", "reproduce", name, "--scale", scale]
-    words += ["--jobs", str(jobs)] if jobs > 1 else []
-    words += ["--seeds", ",".join(map(str, seeds))] if seeds else []
-    for option, values in (("--set", sets), ("--only", only)):
-        words += [word for value in values for word in (option, str(value))]
-    return shlex.join(words)

@@ -44,6 +44,18 @@ def side_by_side(content: Mapping[str, Any], published: Published, scale: str) -
     ]
 
 
+def not_found(pairs: Sequence[Pair], ran: bool) -> list[str]:
+    """A sentence for every column of which no run has the number that should stand beside it: its name is wrong, or
+    its exam failed. `ran`: whether any run is done."""
+    wanted = {pair.column: pair.ours_is for pair in pairs if pair.ours_is}
+    found = {pair.column for pair in pairs if pair.mean is not None}
+    return [
+        f"NOTHING OF OURS beside {column!r}: no run has {keys}."
+        for column, keys in wanted.items()
+        if ran and column not in found
+    ]
+
+
 def direction(published: float | None, ours: Difference | None) -> str:
     """ "yes", "no", or "cannot tell: why" """
     if published is None or ours is None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def findings(space: Space, memory: Memory, output: Path, reasons: Mapping[int, s
 
 def words(values: Mapping[str, Any]) -> str:
     """For the command line of `stillroom distill`."""
-    return " ".join(f"--set {key}={json.dumps(value)}" for key, value in spread(values).items())
+    settings = [f"{key}={json.dumps(value)}" for key, value in spread(values).items()]
+    return " ".join(f"--set {shlex.quote(each)}" for each in settings)
 
 
 def _best(trials: Sequence[Mapping[str, Any]], maximize: bool) -> dict[str, Any] | None:

@@ -1,21 +1,18 @@
 """A search as Markdown: the best trial, how to use it, what matters, and every trial."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from stillroom.report.markdown import markdown_table
+from stillroom.report.markup import clean
 from stillroom.report.numbers import duration
 
 
 def search_table(content: Mapping[str, Any]) -> str:
     """`content` is what search.json holds."""
-    parts = [_head(content), _best(content), *(f"* {each}" for each in content["cautions"])]
-    head, best, *cautions = parts
-    return (
-        "\n\n".join(
-            part for part in (head, best, "\n".join(cautions), _importance(content), _trials(content)) if part
-        )
-        + "\n"
-    )
+    cautions = "\n".join(f"* {each}" for each in content["cautions"])
+    parts = [_head(content), _best(content), cautions, _importance(content), _trials(content)]
+    return clean("\n\n".join(part for part in parts if part)) + "\n"
 
 
 def _head(content: Mapping[str, Any]) -> str:
@@ -44,7 +41,9 @@ def _importance(content: Mapping[str, Any]) -> str:
     if not content["importance"]:
         return ""
     rows = [[f"`{key}`", f"{share:.0%}"] for key, share in content["importance"].items()]
-    return "What separates good trials from the rest (PED-ANOVA):\n\n" + _rows(["setting", "share"], rows)
+    return "What separates good trials from the rest (PED-ANOVA):\n\n" + markdown_table(
+        ["setting", "share"], rows
+    )
 
 
 def _trials(content: Mapping[str, Any]) -> str:
@@ -56,7 +55,7 @@ def _trials(content: Mapping[str, Any]) -> str:
         cells = [short(trial["values"].get(key)) for key in keys]
         rows.append([str(trial["number"]), value, *cells, seconds, trial.get("reason", "")])
     heads = ["trial", content["metric"], *(f"`{key}`" for key in keys), "time", ""]
-    return "All trials, the best first:\n\n" + _rows(heads, rows)
+    return "All trials, the best first:\n\n" + markdown_table(heads, rows)
 
 
 def _ranked(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -70,10 +69,3 @@ def _ranked(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "—" if value is None else str(value)
-
-
-def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(heads) + " |", "|---|" + "--:|" * (len(heads) - 1)]
-    return "\n".join(
-        [*lines, *("| " + " | ".join(each.replace("|", "/") for each in row) + " |" for row in rows)]
-    )

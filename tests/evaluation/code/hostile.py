@@ -97,6 +97,21 @@ def programs(victim: Path) -> dict[str, tuple[str, set[str]]]:
             "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nassert libc.prctl(1, 0, 0, 0, 0) == -1",
             {"passed"},
         ),
+        "wants to be dumped": (
+            "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nassert libc.prctl(4, 1, 0, 0, 0) == -1",
+            {"passed"},
+        ),
+        "reads the kernel's log": (
+            "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nroom = ctypes.create_string_buffer(4096)\n"
+            "assert libc.klogctl(3, room, 4096) == -1 and ctypes.get_errno() == 1",
+            {"passed"},
+        ),
+        "watches a home": (
+            "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+            f"assert libc.inotify_add_watch(libc.inotify_init(), {str(victim).encode()!r}, 256) == -1\n"
+            "assert ctypes.get_errno() == 1",
+            {"passed"},
+        ),
         "becomes root": ("import os; os.setuid(0)", {"forbidden"}),
         "kills itself": ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", {"error"}),
         "floods stdout": ("while True:\n    print('x' * 1000)", {"output flood"}),
@@ -119,6 +134,12 @@ def programs(victim: Path) -> dict[str, tuple[str, set[str]]]:
             "    except OSError:\n        pass\nos._exit(0)",
             {"early exit"},
         ),
+        "reports a deep tree": (
+            "import os\nfor fd in range(3, 30):\n    try:\n        os.write(fd, b'[' * 60000)\n"
+            "    except OSError:\n        pass\nos._exit(0)",
+            {"early exit"},
+        ),
+        "raises half a letter": ("raise ValueError(chr(0xD800))", {"error"}),
         "sleeps": ("import time; time.sleep(1000)", {"timeout"}),
         "sleeps without pipes": (
             "import os, time; os.closerange(0, 64); time.sleep(1000)",

@@ -269,11 +269,13 @@ def test_refusals_are_sentences(monkeypatch):
 
 @jailed
 def test_a_jail_that_cannot_be_built_says_why(monkeypatch, tmp_path):
-    _copy_with(tmp_path, "_landlock", "\n\ndef landlock_version():\n    return 0\n")
-    monkeypatch.setattr(_prisoner, "ROOT", tmp_path)
+    _copy_with(tmp_path / "old", "_landlock", "\n\ndef landlock_version():\n    return 0\n")
+    monkeypatch.setattr(_prisoner, "ROOT", tmp_path / "old")
     with pytest.raises(BadInput, match=r"no Landlock .* --i-run-inside-a-container"):
         run_program("pass", SMALL)
-    monkeypatch.setattr(_prisoner, "START_SECONDS", 0.0)
+    _copy_with(tmp_path / "stuck", "_landlock", "\n\nimport time\n\ntime.sleep(60)\n")
+    monkeypatch.setattr(_prisoner, "ROOT", tmp_path / "stuck")
+    monkeypatch.setattr(_prisoner, "START_SECONDS", 0.5)
     with pytest.raises(BadInput, match="sandbox did not start"):
         run_program("pass", SMALL)
 

@@ -203,6 +203,19 @@ def test_trained_frames_stay_orthonormal_by_parametrization():
     assert measures["effective_rank/layer"] > 7.99
 
 
+def test_weight_decay_does_not_empty_the_parametrized_frames():
+    """The default map of torch for matrices that are not square reads signs as whole numbers: 0.99 is 0."""
+    objective = ready(orthogonality="parametrized")
+    optimizer = torch.optim.AdamW(objective.parameters(), lr=0.1, weight_decay=0.5)
+    for parameter in objective.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    for _ in range(3):
+        optimizer.step()
+    measures = objective.measures()
+    assert measures["effective_rank/token"] > 7.99
+    assert measures["overlap/token-head"] < 1e-4
+
+
 def test_paper_mode_runs_and_says_what_it_violates():
     objective = ready(mode="paper", width=768, rank_size=384)
     notes = " ".join(objective.notes())

@@ -70,7 +70,7 @@ def _go_to_jail(job: dict[str, Any]) -> None:
         raise OSError("the process that asked for this is gone")
     prctl(DUMPABLE, 0)
     if landlock_version():
-        restrict_files(os.getcwd(), readable)
+        restrict_files(os.curdir, readable)  # the way there may be closed to nobody
     _limit(job)
     if seccomp_possible():
         restrict_calls()

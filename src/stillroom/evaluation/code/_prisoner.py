@@ -157,10 +157,14 @@ class Prisoner:
         """What the process said of itself, if it knows the nonce; otherwise how it died."""
         try:
             message = json.loads(report.rstrip(b"\n").split(b"\n")[-1])
-        except ValueError:
+        except (
+            ValueError,
+            RecursionError,
+        ):  # the program can write there, too, ten thousand brackets if it likes
             message = None
         if isinstance(message, dict) and message.get("nonce") == self.nonce and message.get("kind") in KINDS:
-            return message["kind"], str(message.get("detail", ""))
+            words = str(message.get("detail", ""))
+            return message["kind"], words.encode(errors="replace").decode()  # half a surrogate is in no file
         return self._death()
 
     def _death(self) -> tuple[Kind, str]:

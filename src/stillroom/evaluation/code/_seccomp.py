@@ -42,6 +42,8 @@ DENIED: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
         (165, 166, 155, 161, 272, 308, 428, 429, 430, 431, 432, 433, 442),
         (40, 39, 41, 51, 97, 268, 428, 429, 430, 431, 432, 433, 442),
     ),
+    # syslog, inotify_add_watch, fanotify_mark: the kernel's log, and the names of files that others make
+    "what others do": ((103, 254, 301), (116, 27, 263)),
     # sync, syncfs: the whole machine would wait for its disks
     "other people's time": ((162, 306), (81, 267)),
     # memfd_*, mq_open, mq_unlink, shm*, sem*, msg*: memory that no limit counts, and that may stay behind
@@ -67,8 +69,9 @@ OWNER_OF_SIGNALS = (8, 10, 15)
 """F_SETOWN, F_SETSIG, F_SETOWN_EX: a pipe could send signals to anybody."""
 
 PRCTL = (157, 167)
-SIGNAL_WHEN_THE_PARENT_DIES = 1
-"""PR_SET_PDEATHSIG, which ends this process with the caller, cannot be taken back."""
+SETTLED = (1, 4)
+"""PR_SET_PDEATHSIG, which ends this process with the caller, and PR_SET_DUMPABLE, without which nobody can look into
+it and a crash calls no handler of core dumps: neither can be taken back."""
 
 LOAD, AND, EQUAL, AT_LEAST, RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 ALLOW, DENY, UNKNOWN, KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS, 0x80000000
@@ -110,7 +113,7 @@ def _filter(machine: str, process: int) -> list[Instruction]:
     for call in ITSELF_ONLY[column]:
         program += _where_argument(call, 0, [0, process], ALLOW, otherwise=DENY)
     program += _where_argument(FCNTL[column], 1, OWNER_OF_SIGNALS, DENY, otherwise=ALLOW)
-    program += _where_argument(PRCTL[column], 0, [SIGNAL_WHEN_THE_PARENT_DIES], DENY, otherwise=ALLOW)
+    program += _where_argument(PRCTL[column], 0, SETTLED, DENY, otherwise=ALLOW)
     for call, place in OPEN[column]:
         cut = os.O_TRUNC
         bad = [cut | os.O_RDONLY, cut | os.O_ACCMODE]

@@ -23,7 +23,7 @@ class Limits:
     seconds: float = 3.0
     """Of processor time, rounded up to whole ones: a busy machine does not change the result."""
     wall_seconds: float | None = None
-    """From the program's first line on; three times `seconds` where not given."""
+    """From the program's first line on; ten times `seconds` where not given, for a processor may be shared."""
     memory_bytes: int = 2**30
     file_bytes: int = 4 * 2**20
     folder_bytes: int = 16 * 2**20
@@ -31,7 +31,7 @@ class Limits:
 
     @property
     def patience(self) -> float:
-        return 3 * self.seconds if self.wall_seconds is None else self.wall_seconds
+        return 10 * self.seconds if self.wall_seconds is None else self.wall_seconds
 
 
 @dataclass(frozen=True)

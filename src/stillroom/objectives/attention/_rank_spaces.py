@@ -80,7 +80,8 @@ class RankSpaces(nn.Module):
             self.free = nn.Parameter(start)
         else:
             self.joint = nn.Linear(count * rank, width, bias=False)
-            nn.utils.parametrizations.orthogonal(self.joint)
+            # Not the default map: Householder reads signs that weight decay turns to zero, and the frames with them.
+            nn.utils.parametrizations.orthogonal(self.joint, orthogonal_map="cayley")
             self.joint.weight = start.transpose(0, 1).reshape(width, count * rank)
 
     def frames(self) -> Tensor:
