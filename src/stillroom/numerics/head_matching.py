@@ -14,8 +14,6 @@ Differs:  where fewer than half of the heads are wanted, pairs are matched again
 from collections.abc import Sequence
 from itertools import combinations
 
-from stillroom.core.errors import BadInput
-
 UNIT = 2.0**40
 """Similarities are counted in units of a trillionth."""
 
@@ -23,11 +21,11 @@ UNIT = 2.0**40
 def match_heads(similarity: Sequence[Sequence[float]], wanted: int) -> list[list[int]]:
     """`wanted` groups that hold each of the H heads once, from `similarity [H][H]`, symmetric and finite.
 
-    Heads ascend in a group, groups are ordered by their first head. Raises `BadInput` where `wanted` is not 1 to H.
+    Heads ascend in a group, groups are ordered by their first head. Raises `ValueError` where `wanted` is not 1 to H.
     """
     heads = len(similarity)
     if not 1 <= wanted <= heads:
-        raise BadInput(f"expected 1 to {heads} groups of {heads} heads, got {wanted}")
+        raise ValueError(f"expected 1 to {heads} groups of {heads} heads, got {wanted}")
     groups = [[head] for head in range(heads)]
     while len(groups) > wanted:
         count = min(len(groups) - wanted, len(groups) // 2)
