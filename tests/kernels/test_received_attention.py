@@ -14,8 +14,8 @@ from reference import received_attention as reference
 
 from stillroom.core.errors import BadInput
 from stillroom.kernels import _attention_blocks as _blocks
+from stillroom.kernels._attention_rows import sampled
 from stillroom.kernels.received_attention import received_attention
-from stillroom.kernels.received_attention._rows import sampled
 
 ENGINES = ("plain", "streaming")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

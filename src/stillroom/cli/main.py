@@ -8,7 +8,7 @@ Nothing heavy is imported until a verb needs it.
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -29,6 +29,7 @@ from stillroom.cli.options import (
     Sets,
     StudentName,
     TeacherName,
+    recipe_flags,
 )
 from stillroom.cli.preflight import preflight
 from stillroom.cli.reproduce import reproduce
@@ -74,7 +75,7 @@ def distill(
     """Distil a teacher into a student: a recipe, flags, or both."""
     from stillroom.recipe.load import load_recipe
 
-    flags = _flags(student, teacher, data, eval_, objective, output, max_steps, seed)
+    flags = recipe_flags(student, teacher, data, eval_, objective, output, max_steps, seed)
     settled = load_recipe(recipe, set_ or (), flags)
 
     from stillroom.api import run
@@ -107,7 +108,7 @@ def check(
     from stillroom.recipe.load import load_recipe
 
     settled = load_recipe(
-        recipe, set_ or (), _flags(student, teacher, data, eval_, objective, output, max_steps, seed)
+        recipe, set_ or (), recipe_flags(student, teacher, data, eval_, objective, output, max_steps, seed)
     )
 
     from stillroom.cli.display import display
@@ -300,28 +301,6 @@ def quickstart(
 
 for verb in (compare, preflight, evaluate, match_heads, reproduce, search):
     app.command()(verb)
-
-
-def _flags(
-    student: str | None,
-    teacher: str | None,
-    data: str | None,
-    eval_: str | None,
-    objective: list[str] | None,
-    output: str | None,
-    max_steps: int | None,
-    seed: int | None,
-) -> dict[str, Any]:
-    return {
-        "student": student,
-        "teacher": teacher,
-        "data": data,
-        "eval": eval_,
-        "objective": objective,
-        "output": output,
-        "max_steps": max_steps,
-        "seed": seed,
-    }
 
 
 def _show_runs(runs: list[Path], as_json: bool, page: Path | None = None) -> None:

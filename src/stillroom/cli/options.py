@@ -1,7 +1,7 @@
 """Arguments and options that several verbs share, each said once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,3 +27,26 @@ Objectives = Annotated[
 Output = Annotated[str | None, typer.Option("--output", help="Folder that the run writes.")]
 MaxSteps = Annotated[int | None, typer.Option("--max-steps", help="Optimizer steps.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Start of all random numbers.")]
+
+
+def recipe_flags(
+    student: str | None,
+    teacher: str | None,
+    data: str | None,
+    eval_: str | None,
+    objective: list[str] | None,
+    output: str | None,
+    max_steps: int | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    """The options above as `load_recipe` takes them."""
+    return {
+        "student": student,
+        "teacher": teacher,
+        "data": data,
+        "eval": eval_,
+        "objective": objective,
+        "output": output,
+        "max_steps": max_steps,
+        "seed": seed,
+    }

@@ -18,6 +18,7 @@ from stillroom.cli.options import (
     Sets,
     StudentName,
     TeacherName,
+    recipe_flags,
 )
 
 if TYPE_CHECKING:
@@ -47,16 +48,7 @@ def preflight(
     """Ask in seconds whether the teacher is one, and what the training will take."""
     from stillroom.recipe.load import load_recipe
 
-    flags = {
-        "student": student,
-        "teacher": teacher,
-        "data": data,
-        "eval": eval_,
-        "objective": objective,
-        "output": output,
-        "max_steps": max_steps,
-        "seed": seed,
-    }
+    flags = recipe_flags(student, teacher, data, eval_, objective, output, max_steps, seed)
     settled = load_recipe(recipe, set_ or (), flags)
 
     from stillroom.cli.display import display

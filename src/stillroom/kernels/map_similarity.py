@@ -12,8 +12,8 @@ from torch import Tensor
 
 from stillroom.kernels._attention_blocks import TILE, Positions
 from stillroom.kernels._attention_inputs import check_positions, check_query_key
+from stillroom.kernels._attention_rows import counted_rows
 from stillroom.kernels._attention_rule import Rule
-from stillroom.kernels.received_attention._rows import counted_rows
 
 
 @torch.no_grad()

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from stillroom.core.errors import BadInput
 from stillroom.kernels._attention_inputs import check_positions, check_query_key
+from stillroom.kernels._attention_rows import sampled
 from stillroom.kernels._attention_rule import Rule
-from stillroom.kernels.received_attention._rows import sampled
 from stillroom.kernels.received_attention.plain import plain
 from stillroom.kernels.received_attention.streaming import streaming
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from stillroom.kernels._attention_blocks import Part, parts
+from stillroom.kernels._attention_rows import counted_rows
 from stillroom.kernels._attention_rule import Rule
-from stillroom.kernels.received_attention._rows import counted_rows
 
 
 def streaming(query: Tensor, key: Tensor, weights: Tensor, key_mask: Tensor | None, rule: Rule) -> Tensor:

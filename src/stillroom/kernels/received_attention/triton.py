@@ -15,8 +15,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stillroom.kernels._attention_rows import counted_rows
 from stillroom.kernels._attention_rule import Rule
-from stillroom.kernels.received_attention._rows import counted_rows
 
 ROWS, KEYS = 64, 64
 """Size of a tile."""

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from stillroom.kernels._attention_blocks import Block, Part, Tiles, parts
+from stillroom.kernels._attention_rows import counted_rows
 from stillroom.kernels._attention_rule import Rule
-from stillroom.kernels.received_attention._rows import counted_rows
 from stillroom.kernels.squeeze_weights._bundle import Bundle
 from stillroom.kernels.squeeze_weights.projection import narrowed
 

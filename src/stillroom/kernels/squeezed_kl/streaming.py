@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from stillroom.kernels._attention_blocks import Part, Tiles, parts
+from stillroom.kernels._attention_rows import counted_rows
 from stillroom.kernels._attention_rule import Rule
-from stillroom.kernels.received_attention._rows import counted_rows
 from stillroom.kernels.squeezed_kl._closed_forms import CLOSED_FORMS
 from stillroom.kernels.squeezed_kl._kept_gradients import KeptGradients
 from stillroom.kernels.squeezed_kl._merged_blocks import merged_blocks
