@@ -16,6 +16,7 @@ import sys
 import warnings
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from measure import in_fresh_process, machine, peak_growth, save, times, versions
@@ -33,26 +34,38 @@ from stillroom.teachers.live import LiveTeacher
 from stillroom.training.pair import Pair
 
 BASE, SHARP, EAGER = "forward KL", "forward KL + SHARP", "forward KL + SHARP, eager route"
-USES = {BASE: ("logits.forward_kl",)} | dict.fromkeys(
-    (SHARP, EAGER), ("logits.forward_kl", "attention.sharp")
-)
+Uses = dict[str, dict[str, Any]]
+"""Objectives by name, with their settings."""
+BESIDE: Uses = {"logits.forward_kl": {}, "attention.sharp": {}}
+USES: dict[str, Uses] = {BASE: {"logits.forward_kl": {}}, SHARP: BESIDE, EAGER: BESIDE}
 
 
 class Trial:
     """Models, objectives, optimizer and one batch of a contender."""
 
-    def __init__(self, name: str, options: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        uses: Uses,
+        options: argparse.Namespace,
+        *,
+        is_eager: bool = False,
+        heads: int = 6,
+        like: "Trial | None" = None,
+    ) -> None:
+        """`heads` of the student; `like` a contender whose teacher's weights serve this one too."""
         layers, length = options.layers, options.length
         teacher = llama(layers, 768, 12, length, seed=0).to(options.device)
+        if like is not None:
+            teacher.load_state_dict(like.teacher.model.state_dict(), assign=True)
         self.teacher = LiveTeacher(teacher, vocab_size=VOCAB, vocabulary="random")
-        self.student = llama(max(layers // 2, 1), 384, 6, length, seed=1).to(options.device)
+        self.student = llama(max(layers // 2, 1), 384, heads, length, seed=1).to(options.device)
         torch.manual_seed(2)
-        objectives = {use: find(use)() for use in USES[name]}
+        objectives = {use: find(use)(**settings) for use, settings in uses.items()}
         shape = model_shape(self.student, VOCAB, "random")
         self.pair = Pair(self.student, objectives, dict.fromkeys(objectives, 1.0), shape, self.teacher.shape)
         self.pair.to(options.device)
-        self.is_eager = name == EAGER
-        if self.is_eager:
+        self.is_eager = is_eager
+        if is_eager:
             for model in (self.student, self.teacher.model):
                 model.set_attn_implementation("eager")
         else:
@@ -107,8 +120,12 @@ def eager_signals(model: LlamaForCausalLM, side: Side) -> Signals:
     return Signals(answers)
 
 
+def contender(name: str, options: argparse.Namespace) -> Trial:
+    return Trial(USES[name], options, is_eager=name == EAGER)
+
+
 def run(options: argparse.Namespace) -> dict:
-    trials = {name: Trial(name, options) for name in USES}
+    trials = {name: contender(name, options) for name in USES}
     losses = {name: trial.loss().item() for name, trial in trials.items()}
     seconds = times({name: trial.step for name, trial in trials.items()}, options.repeats, options.device)
     results = {
@@ -182,7 +199,7 @@ def main() -> None:
     options = parse()
     torch.set_num_threads(options.threads)
     if options.memory_of:
-        trial = Trial(options.memory_of, options)
+        trial = contender(options.memory_of, options)
         print(peak_growth(partial(trial.step), trial.forget, options.device))
         return
     result = run(options)

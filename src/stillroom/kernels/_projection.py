@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stillroom.core.errors import BadInput
-from stillroom.core.signals import HeadTransform
+from stillroom.core.signals import HeadMixture, HeadTransform
 
 Transform = Callable[[Tensor], Tensor]
 """Scores `[n,V]` to logits `[n,V]`; must not write into its argument."""
@@ -61,6 +61,8 @@ class Projection:
 
     def logits(self) -> Tensor:
         """All logits `[N,V]`, by ordinary differentiable PyTorch."""
+        if isinstance(self.transform, HeadMixture):
+            return self.transform.mixed(self.hidden, self.head) / self.temperature
         scores = (self.hidden @ self.head.T).to(self.sum_dtype)
         return self.transform(scores) / self.temperature
 
@@ -71,6 +73,13 @@ class Projection:
         if self.sum_dtype == torch.float64:  # autocast leaves float64 alone
             wanted = torch.float64
         return replace(self, hidden=self.hidden.detach().to(wanted), head=self.head.detach().to(wanted))
+
+    def chunk_logits(self, rows: slice, scratch: Scratch) -> Tensor:
+        """Logits of a few rows, `[n,V]` in `sum_dtype`, before the temperature; without gradient."""
+        if isinstance(self.transform, HeadMixture):
+            return self.transform.mixed(self.hidden[rows], self.head).to(self.sum_dtype)
+        scores = self.scores(rows, scratch)
+        return scores if self.is_plain_product else self.transform(scores)
 
     def scores(self, rows: slice, scratch: Scratch) -> Tensor:
         """`hidden[rows] @ head.T`, `[n,V]` in `sum_dtype`, before the transform; the scratch's "scores"."""

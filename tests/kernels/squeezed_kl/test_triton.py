@@ -41,7 +41,7 @@ def small_tiles(monkeypatch):
     pytest.importorskip("triton")
     if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
         pytest.skip("no GPU, and TRITON_INTERPRET is not 1; test_triton_on_its_interpreter runs this")
-    from stillroom.kernels.received_attention import triton as tiles
+    from stillroom.kernels import _triton_attention as tiles
 
     monkeypatch.setattr(tiles, "ROWS", 16)
     monkeypatch.setattr(tiles, "KEYS", 16)

@@ -81,9 +81,7 @@ class _DivergenceOfRows:
         return values.detach()
 
     def _teacher_log_probabilities(self, rows: slice, scratch: Scratch) -> Tensor:
-        logits = self._teacher.scores(rows, scratch)
-        if not self._teacher.is_plain_product:
-            logits = self._teacher.transform(logits)
+        logits = self._teacher.chunk_logits(rows, scratch)
         if self._teacher.temperature != 1.0:
             logits = logits.div_(self._teacher.temperature)
         log_p = scratch.matrix("log_p", len(logits), logits.dtype)

@@ -6,8 +6,6 @@ A mean over rows commutes with the means over heads, layers and sequences that S
 every granularity is a mean of P and no averaged S x S map is ever needed.
 """
 
-import importlib.util
-import os
 from collections.abc import Callable
 from typing import Literal
 
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor
 
 from stillroom.core.errors import BadInput
+from stillroom.kernels._attention_engine import chosen_engine
 from stillroom.kernels._attention_inputs import check_positions, check_query_key
 from stillroom.kernels._attention_rows import sampled
 from stillroom.kernels._attention_rule import Rule
@@ -62,28 +61,9 @@ def received_attention(
 
 
 def _engine(impl: str, query: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor | None, Rule], Tensor]:
-    if impl == "auto":
-        fits = (
-            query.is_cuda and query.dtype != torch.float64 and importlib.util.find_spec("triton") is not None
-        )
-        impl = "triton" if fits else "streaming"
-    if impl == "plain":
-        return plain
-    if impl == "streaming":
-        return streaming
-    if impl == "triton":
-        _check_triton(query)
+    chosen = chosen_engine(impl, query)
+    if chosen == "triton":
         from stillroom.kernels.received_attention.triton import triton
 
         return triton
-    raise BadInput(f'expected impl to be "auto", "plain", "streaming" or "triton", got {impl!r}.')
-
-
-def _check_triton(query: Tensor) -> None:
-    instead = 'use impl="streaming".'
-    if importlib.util.find_spec("triton") is None:
-        raise BadInput(f'impl="triton" needs the package triton, which is not installed; {instead}')
-    if not query.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
-        raise BadInput(f'impl="triton" needs tensors on a CUDA device, got {query.device.type}; {instead}')
-    if query.dtype == torch.float64:
-        raise BadInput(f'impl="triton" computes in float32, got float64 inputs; {instead}')
+    return plain if chosen == "plain" else streaming

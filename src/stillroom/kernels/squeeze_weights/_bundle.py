@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stillroom.core.errors import BadInput
-
-Groups = Sequence[Sequence[int]]
+from stillroom.kernels._head_groups import Groups
 
 
 @dataclass(frozen=True)
@@ -62,13 +60,3 @@ def _pattern(group: Sequence[int], share: int) -> tuple[int, ...]:
     """Key heads of a group, numbered in the order in which they first appear."""
     numbers: dict[int, int] = {}
     return tuple(numbers.setdefault(head // share, len(numbers)) for head in group)
-
-
-def check_groups(groups: Groups, heads: int) -> None:
-    """Lists of different existing heads, none of them empty."""
-    for group in groups:
-        if not group or len(set(group)) < len(group) or min(group) < 0 or max(group) >= heads:
-            raise BadInput(
-                f"expected every group to list at least one of the heads 0 to {heads - 1}, none of them twice, "
-                f"got {list(group)}."
-            )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 RIDGE = 1e-10
 TINY = torch.finfo(torch.float64).tiny
-LARGEST = 8
+LARGEST_GROUP = 8
 """Heads in a group for the constrained optimum: it solves a small system for every subset of them."""
 
 

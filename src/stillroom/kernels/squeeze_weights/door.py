@@ -21,9 +21,10 @@ from torch import Tensor
 from stillroom.core.errors import BadInput
 from stillroom.kernels._attention_inputs import check_positions, check_query_key, check_value
 from stillroom.kernels._attention_rule import Rule
-from stillroom.kernels.squeeze_weights._bundle import Groups, bundles, check_groups
+from stillroom.kernels._head_groups import Groups, check_groups
+from stillroom.kernels.squeeze_weights._bundle import bundles
 from stillroom.kernels.squeeze_weights._merging import (
-    LARGEST,
+    LARGEST_GROUP,
     Shares,
     optimal,
     pair_by_pair,
@@ -130,8 +131,8 @@ def _check_choices(method: str, impl: str, groups: Groups) -> None:
     if impl not in ENGINES:
         raise BadInput(f'expected impl to be "auto", "plain" or "streaming", got {impl!r}.')
     longest = max(map(len, groups), default=0)
-    if method == "optimal" and longest > LARGEST:
+    if method == "optimal" and longest > LARGEST_GROUP:
         raise BadInput(
-            f'expected groups of at most {LARGEST} heads for method="optimal", got one of {longest}; '
+            f'expected groups of at most {LARGEST_GROUP} heads for method="optimal", got one of {longest}; '
             'use method="sequential".'
         )

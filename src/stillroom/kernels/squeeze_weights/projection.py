@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stillroom.core.errors import BadInput
-from stillroom.kernels.squeeze_weights._bundle import Groups, check_groups
+from stillroom.kernels._head_groups import Groups, check_groups
 
 
 @torch.no_grad()

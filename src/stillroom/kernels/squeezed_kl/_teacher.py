@@ -1,6 +1,5 @@
 """The teacher's side of the comparison: several heads and their shares to each head of the student."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,9 +7,7 @@ from torch import Tensor
 
 from stillroom.core.errors import BadInput
 from stillroom.kernels._attention_rule import Rule
-
-Groups = Sequence[Sequence[int]]
-"""Head by head of the student, the teacher's heads that are merged for it."""
+from stillroom.kernels._head_groups import Groups, check_groups
 
 
 @dataclass(frozen=True)
@@ -24,6 +21,7 @@ class MergedTeacher:
     mix: Tensor
     """`[B,H,k]`, in the type of the arithmetic."""
     groups: Groups
+    """Head by head of the student, the teacher's heads that are merged for it."""
     rule: Rule
 
     def key_head(self, head: int) -> int:
@@ -31,19 +29,14 @@ class MergedTeacher:
         return head // (self.query.shape[1] // self.key.shape[1])
 
 
-def check_groups(groups: Groups, student_heads: int, teacher_heads: int) -> None:
-    """One non-empty group of existing teacher heads to each head of the student."""
+def check_teacher_groups(groups: Groups, student_heads: int, teacher_heads: int) -> None:
+    """One group of different existing teacher heads to each head of the student."""
     if len(groups) != student_heads:
         raise BadInput(
             f"expected one group of teacher heads to each of the {student_heads} student heads, "
             f"got {len(groups)} groups."
         )
-    for head, group in enumerate(groups):
-        if not group or min(group) < 0 or max(group) >= teacher_heads:
-            raise BadInput(
-                f"expected the group of student head {head} to hold at least one of the teacher's heads "
-                f"0 to {teacher_heads - 1}, got {list(group)}."
-            )
+    check_groups(groups, teacher_heads)
 
 
 def shares(mix: Tensor, groups: Groups, batch: int, dtype: torch.dtype) -> Tensor:

@@ -7,7 +7,6 @@ it is what squeezing heads trains on (Bing et al. 2025). "mse" is sum_i weights_
 weights 1/S the mean over all S x S numbers, those that a causal map never uses included.
 """
 
-import importlib.util
 from collections.abc import Callable
 from typing import Literal
 
@@ -15,12 +14,13 @@ import torch
 from torch import Tensor
 
 from stillroom.core.errors import BadInput
+from stillroom.kernels._attention_engine import chosen_engine
 from stillroom.kernels._attention_inputs import check_positions, check_query_key
 from stillroom.kernels._attention_rows import sampled
 from stillroom.kernels._attention_rule import Rule
-from stillroom.kernels.received_attention.door import _check_triton as check_triton
+from stillroom.kernels._head_groups import Groups
 from stillroom.kernels.squeezed_kl._closed_forms import CLOSED_FORMS
-from stillroom.kernels.squeezed_kl._teacher import Groups, MergedTeacher, check_groups, shares
+from stillroom.kernels.squeezed_kl._teacher import MergedTeacher, check_teacher_groups, shares
 from stillroom.kernels.squeezed_kl.plain import plain
 from stillroom.kernels.squeezed_kl.streaming import streaming
 
@@ -60,15 +60,14 @@ def squeezed_kl(
 
     Gradients flow to the student's query and key, once: a second derivative needs "plain". They never flow to the
     teacher, mix or weights. Rows of weight zero, rows that see no key, and masked keys contribute nothing, whatever
-    they hold. The arithmetic is float32 or better, under autocast too. "auto" is "triton" on a
-    CUDA device where it is installed, else "streaming". Raises `BadInput` where
-    shapes or settings do not fit.
+    they hold. The arithmetic is float32 or better, under autocast too. "auto" is "triton" on a CUDA device where it
+    is installed, else "streaming". Raises `BadInput` where shapes or settings do not fit.
     """
     check_query_key(student_query, student_key)
     check_query_key(teacher_query, teacher_key)
     _check_alike(student_query, teacher_query)
     check_positions(student_query, weights, key_mask)
-    check_groups(groups, student_query.shape[1], teacher_query.shape[1])
+    check_teacher_groups(groups, student_query.shape[1], teacher_query.shape[1])
     _check_settings(temperature, row_fraction, divergence)
     engine = _engine(impl, student_query, teacher_query)
     student, teacher = (
@@ -88,21 +87,12 @@ def squeezed_kl(
 
 def _engine(impl: str, student_query: Tensor, teacher_query: Tensor) -> Engine:
     wider = student_query if student_query.dtype == torch.float64 else teacher_query
-    if impl == "auto":
-        fits = (
-            wider.is_cuda and wider.dtype != torch.float64 and importlib.util.find_spec("triton") is not None
-        )
-        impl = "triton" if fits else "streaming"
-    if impl == "plain":
-        return plain
-    if impl == "streaming":
-        return streaming
-    if impl == "triton":
-        check_triton(wider)
+    chosen = chosen_engine(impl, wider)
+    if chosen == "triton":
         from stillroom.kernels.squeezed_kl.triton import triton
 
         return triton
-    raise BadInput(f'expected impl to be "auto", "plain", "streaming" or "triton", got {impl!r}.')
+    return plain if chosen == "plain" else streaming
 
 
 def _check_alike(student_query: Tensor, teacher_query: Tensor) -> None:

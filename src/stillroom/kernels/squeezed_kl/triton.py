@@ -1,7 +1,7 @@
 """For GPUs: tiles of both models' rows and keys on the chip, nothing of any map in memory.
 
 Log-sum-exp of all rows of both models first, then values and dQ (a program is some rows and walks over keys), then dK
-by query head (a program is some keys and walks over rows). Tiles and what they see are those of `received_attention`.
+by query head (a program is some keys and walks over rows). Tiles and what they see are those of `_triton_attention`.
 """
 
 from typing import Any
@@ -12,8 +12,18 @@ import triton.language as tl
 from torch import Tensor
 
 from stillroom.kernels._attention_rule import Rule
-from stillroom.kernels.received_attention import triton as received
-from stillroom.kernels.received_attention.triton import _keys_of, _logits, _rows_of, _sees, _span
+from stillroom.kernels._triton_attention import (
+    Rows,
+    common_arguments,
+    common_constants,
+    count_tiles,
+    load_keys,
+    load_rows,
+    row_sums,
+    seen_span,
+    sees_any,
+    tile_logits,
+)
 from stillroom.kernels.squeezed_kl._kept_gradients import KeptGradients
 from stillroom.kernels.squeezed_kl._teacher import MergedTeacher
 
@@ -28,19 +38,19 @@ def triton(
     divergence: str,
 ) -> Tensor:
     """`[B,H]`, float32."""
-    rows = received._Rows.of(weights, key_mask, rule)
+    rows = Rows.of(weights, key_mask, rule)
 
     def compute(query: Tensor, key: Tensor, d_query: Tensor | None, d_key: Tensor | None) -> Tensor:
         batch, heads, length, _ = query.shape
-        row_tiles, key_tiles = received._tiles(rows, length)
+        row_tiles, key_tiles = count_tiles(rows, length)
         if row_tiles == 0:
             return weights.new_zeros(batch, heads)
         existing = weights.new_full((batch,), length) if key_mask is None else key_mask.sum(1).to(weights)
         values, means = (weights.new_zeros(batch, heads, rows.positions.shape[1]) for _ in range(2))
-        student = received._arguments(query, key, key_mask, rows, rule)
-        lse = _row_sums(query, key, key_mask, rows, rule)
+        student = common_arguments(query, key, key_mask, rows, rule)
+        lse = row_sums(query, key, key_mask, rows, rule)
         common = *student, lse, *_teacher_arguments(teacher, key_mask, rows), existing, values, means
-        constants = received._constants(query, key_mask, rule) | _teacher_constants(teacher, divergence)
+        constants = common_constants(query, key_mask, rule) | _teacher_constants(teacher, divergence)
         # a gradient that nobody wants is written all the same, and dropped
         into = weights.new_empty(query.shape) if d_query is None else d_query
         _by_rows[(row_tiles, batch * heads)](*common, into, *into.stride(), **constants)
@@ -51,21 +61,12 @@ def triton(
     return KeptGradients.apply(query, key, weights.dtype, compute)
 
 
-def _row_sums(query: Tensor, key: Tensor, key_mask: Tensor | None, rows: Any, rule: Rule) -> Tensor:
-    """Log-sum-exp `[B,H,N]` of the rows that count."""
-    lse = rows.weights.new_empty(*query.shape[:2], rows.positions.shape[1])
-    grid = received._tiles(rows, query.shape[2])[0], query.shape[0] * query.shape[1]
-    arguments = received._arguments(query, key, key_mask, rows, rule)
-    received._row_sums[grid](*arguments, lse, **received._constants(query, key_mask, rule))
-    return lse
-
-
-def _teacher_arguments(teacher: MergedTeacher, key_mask: Tensor | None, rows: Any) -> tuple:
+def _teacher_arguments(teacher: MergedTeacher, key_mask: Tensor | None, rows: Rows) -> tuple:
     query, key, rule = teacher.query, teacher.key, teacher.rule
     slots = teacher.mix.shape[2]
     listed = [[*group, *[-1] * (slots - len(group))] for group in teacher.groups]
     groups = torch.tensor(listed, dtype=torch.int32, device=query.device)
-    lse = _row_sums(query, key, key_mask, rows, rule)
+    lse = row_sums(query, key, key_mask, rows, rule)
     sizes = query.shape[1], key.shape[1], query.shape[3], rule.scaling, rule.softcap or 1.0
     return query, *query.stride(), key, *key.stride(), *sizes, lse, teacher.mix.contiguous(), groups, slots
 
@@ -75,7 +76,7 @@ def _teacher_constants(teacher: MergedTeacher, divergence: str) -> dict[str, Any
     return {"T_CAPPED": teacher.rule.softcap is not None, "T_WIDTH": width, "MSE": divergence == "mse"}
 
 
-# Letters as in `received_attention`; what belongs to the teacher begins with t, K are the slots of a group.
+# Letters as in `_triton_attention`; what belongs to the teacher begins with t, K are the slots of a group.
 
 
 @triton_compiler.jit
@@ -123,9 +124,11 @@ def _merged(
     for slot in range(K):
         head = tl.load(groups + h * K + slot)
         if head >= 0:
-            _, q = _rows_of(tq, tqb, tqh, tqs, tqd, positions, counts, b, head, m, N, TD, T_WIDTH)
-            k = _keys_of(tk, tkb, tkh, tks, tkd, key_mask, b, head // (TH // TG), j, S, TD, MASKED, T_WIDTH)
-            x, _ = _logits(q, k, i, j, key_mask, b, S, t_scaling, t_softcap, window, CAUSAL, T_CAPPED, MASKED)
+            _, q = load_rows(tq, tqb, tqh, tqs, tqd, positions, counts, b, head, m, N, TD, T_WIDTH)
+            k = load_keys(tk, tkb, tkh, tks, tkd, key_mask, b, head // (TH // TG), j, S, TD, MASKED, T_WIDTH)
+            x, _ = tile_logits(
+                q, k, i, j, key_mask, b, S, t_scaling, t_softcap, window, CAUSAL, T_CAPPED, MASKED
+            )
             lse = tl.load(t_lse + (b * TH + head) * N + m, mask=i >= 0, other=0.0)
             total += tl.load(mix + (b * H + h) * K + slot) * tl.exp(x - lse[:, None])
     return total
@@ -197,17 +200,17 @@ def _by_rows(
     """Values and, for mse, sum_j A (A - M), both `[B,H,N]`; dQ of the same rows."""
     b, h = tl.program_id(1) // H, tl.program_id(1) % H
     m = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    i, q = _rows_of(query, qb, qh, qs, qd, positions, counts, b, h, m, N, D, WIDTH)
+    i, q = load_rows(query, qb, qh, qs, qd, positions, counts, b, h, m, N, D, WIDTH)
     lse = tl.load(lse_in + tl.program_id(1) * N + m, mask=i >= 0, other=0.0)
     count = tl.load(existing + b)
     value = tl.zeros([ROWS], tl.float32)
     mean = tl.zeros([ROWS], tl.float32)
-    begin, end = _span(i, S, window, CAUSAL, KEYS)
+    begin, end = seen_span(i, S, window, CAUSAL, KEYS)
     if MSE:
         for start in range(begin, end, KEYS):
             j = start + tl.arange(0, KEYS)
-            k = _keys_of(key, kb, kh, ks, kd, key_mask, b, h // (H // G), j, S, D, MASKED, WIDTH)
-            x, _ = _logits(q, k, i, j, key_mask, b, S, scaling, softcap, window, CAUSAL, CAPPED, MASKED)
+            k = load_keys(key, kb, kh, ks, kd, key_mask, b, h // (H // G), j, S, D, MASKED, WIDTH)
+            x, _ = tile_logits(q, k, i, j, key_mask, b, S, scaling, softcap, window, CAUSAL, CAPPED, MASKED)
             merged = _merged(
                 tq,
                 tqb,
@@ -253,8 +256,8 @@ def _by_rows(
     total = tl.zeros([ROWS, WIDTH], tl.float32)
     for start in range(begin, end, KEYS):
         j = start + tl.arange(0, KEYS)
-        k = _keys_of(key, kb, kh, ks, kd, key_mask, b, h // (H // G), j, S, D, MASKED, WIDTH)
-        x, slopes = _logits(q, k, i, j, key_mask, b, S, scaling, softcap, window, CAUSAL, CAPPED, MASKED)
+        k = load_keys(key, kb, kh, ks, kd, key_mask, b, h // (H // G), j, S, D, MASKED, WIDTH)
+        x, slopes = tile_logits(q, k, i, j, key_mask, b, S, scaling, softcap, window, CAUSAL, CAPPED, MASKED)
         merged = _merged(
             tq,
             tqb,
@@ -377,14 +380,16 @@ def _by_keys(
     """dK of some keys from one query head."""
     b, h = tl.program_id(1) // H, tl.program_id(1) % H
     j = tl.program_id(0) * KEYS + tl.arange(0, KEYS)
-    k = _keys_of(key, kb, kh, ks, kd, key_mask, b, h // (H // G), j, S, D, MASKED, WIDTH)
+    k = load_keys(key, kb, kh, ks, kd, key_mask, b, h // (H // G), j, S, D, MASKED, WIDTH)
     count = tl.load(existing + b)
     total = tl.zeros([KEYS, WIDTH], tl.float32)
     for start in range(0, tl.load(counts + b), ROWS):
-        if _sees(positions, counts, b, start, tl.program_id(0) * KEYS, N, window, CAUSAL, ROWS, KEYS):
+        if sees_any(positions, counts, b, start, tl.program_id(0) * KEYS, N, window, CAUSAL, ROWS, KEYS):
             m = start + tl.arange(0, ROWS)
-            i, q = _rows_of(query, qb, qh, qs, qd, positions, counts, b, h, m, N, D, WIDTH)
-            x, slopes = _logits(q, k, i, j, key_mask, b, S, scaling, softcap, window, CAUSAL, CAPPED, MASKED)
+            i, q = load_rows(query, qb, qh, qs, qd, positions, counts, b, h, m, N, D, WIDTH)
+            x, slopes = tile_logits(
+                q, k, i, j, key_mask, b, S, scaling, softcap, window, CAUSAL, CAPPED, MASKED
+            )
             lse = tl.load(lse_in + tl.program_id(1) * N + m, mask=i >= 0, other=0.0)
             merged = _merged(
                 tq,
