@@ -7,7 +7,7 @@ import pytest
 import torch
 from folders import QUESTIONS, jsonl, model_folder, tiny_tokenizer
 from reference.attention_map import attention_map
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import FalconConfig, LlamaConfig, LlamaForCausalLM
 
 from stillroom.cli.match_heads import match_heads
 from stillroom.core.batch import Batch
@@ -115,6 +115,17 @@ def test_what_cannot_be_matched_is_refused_before_weights(place: Path, monkeypat
             write_groups(load_recipe(recipe, sets), path)
     with pytest.raises(BadInput, match='"real" or "response", got \'all\''):
         write_groups(load_recipe(recipe), path, rows="all")
+    with pytest.raises(BadInput, match=f"{tmp_path} cannot be written: expected a file"):
+        write_groups(load_recipe(recipe), tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match=r"g\.json cannot be written"):
+        write_groups(load_recipe(recipe), tmp_path / "file" / "g.json")
+    ids = {"vocab_size": 300, "bos_token_id": 0, "eos_token_id": 0}
+    FalconConfig(**ids, hidden_size=32, num_hidden_layers=2, num_attention_heads=4).save_pretrained(
+        tmp_path / "t"
+    )
+    with pytest.raises(BadInput, match=f"the heads of {tmp_path / 't'} have no maps.*type 'falcon'"):
+        write_groups(load_recipe(recipe, [f"teacher.model={tmp_path / 't'}"]), path)
     assert not path.exists()
 
 

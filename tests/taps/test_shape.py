@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from taps.families import CONFIGS, VOCAB, family, padded
+from taps.families import CONFIGS, VOCAB, build, family, padded
+from transformers import MambaConfig
 
 from stillroom.core.shape import ModelShape
 from stillroom.core.signals import Hidden, QueryKey
@@ -24,6 +25,11 @@ def test_shape_agrees_with_the_signals(name: str) -> None:
     assert key.shape == (2, shape.num_key_value_heads, 9, shape.head_dim)
     assert signals[Hidden(1)].shape == (2, 9, shape.width)
     assert (shape.vocab_size, shape.num_layers, shape.model_type) == (VOCAB, 2, name)
+
+
+def test_a_model_without_attention_has_no_heads() -> None:
+    config = MambaConfig(vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2, state_size=4)
+    assert model_shape(build(config), None, "abc") == ModelShape(VOCAB, 32, 2, 0, 0, 32, "mamba", "abc")
 
 
 def test_trimmed_vocabulary() -> None:

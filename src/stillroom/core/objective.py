@@ -59,6 +59,11 @@ class Objective(nn.Module, ABC):
         """Sentences that a person should see before training, known after `setup`."""
         return []
 
+    def measured_on(self) -> dict[str, str]:
+        """Files that it has read, each with the SHA-256 of the teacher's weights that it was measured on, as
+        `stillroom cache` notes it; known after `setup`."""
+        return {}
+
     def measures(self) -> dict[str, float]:
         """What the objective knows of its own parts by now (ranks, overlaps, controls), logged beside the losses."""
         return {}

@@ -14,11 +14,11 @@ def same_depth(layer: int, deep: int, teacher_deep: int) -> int:
 
 
 def pair_layers(
-    ours: list[int] | None, theirs: list[int] | None, deep: int, teacher_deep: int
+    ours: list[int] | None, theirs: list[int] | None, deep: int, teacher_deep: int, first: int = 0
 ) -> list[tuple[int, int]]:
     """Student layer and teacher layer, one pair each; `ours` null: all blocks, `theirs` null: the same depths.
 
-    `BadInput` where the lists differ in length or name a layer that is not there.
+    `BadInput` where the lists differ in length or name a layer that is not there; `first` is the lowest one.
     """
     ours = list(range(1, deep + 1)) if ours is None else ours
     theirs = [same_depth(layer, deep, teacher_deep) for layer in ours] if theirs is None else theirs
@@ -29,7 +29,9 @@ def pair_layers(
         )
     for name, layers, most in (("student", ours, deep), ("teacher", theirs, teacher_deep)):
         if max(layers) > most:
-            raise BadInput(f"{name}_layers must lie in [0, {most}], the {name}'s depth, got {max(layers)}")
+            raise BadInput(
+                f"{name}_layers must lie in [{first}, {most}], the {name}'s depth, got {max(layers)}"
+            )
     return list(zip(ours, theirs, strict=True))
 
 

@@ -4,6 +4,7 @@ For each layer, the mean over samples of how alike the maps of every two heads a
 many groups as the student has heads (`numerics.head_matching`). Done once, before any training that uses the file.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -22,8 +23,9 @@ from stillroom.recipe.build import collator
 from stillroom.recipe.identity import weights_hash
 from stillroom.recipe.models import empty_model, load_config, load_teacher
 from stillroom.recipe.prepare import Prepared, prepare
-from stillroom.recipe.schema import Recipe, Teacher
+from stillroom.recipe.schema import Recipe, Student, Teacher
 from stillroom.taps.shape import model_shape
+from stillroom.taps.structure import check_structure
 from stillroom.teachers.live import LiveTeacher
 
 Rows = Literal["real", "response"]
@@ -50,11 +52,8 @@ def write_groups(
         raise BadInput(f'expected rows to be "real" or "response", got {rows!r}')
     if recipe.teacher is None:
         raise BadInput("teacher: missing, and its heads are what is matched; add teacher: {model: ...}")
-    student_heads, teacher_heads = (
-        _heads(recipe.student.model, "student"),
-        _heads(recipe.teacher.model, "teacher"),
-    )
-    _check_heads(student_heads, teacher_heads)
+    student_heads, teacher_heads = _heads(recipe.student, recipe.teacher)
+    _check_place(path)
     prepared = prepare(_without_objectives(recipe, recipe.teacher), display)
     with display.task("Loading the teacher"):
         teacher = _teacher(prepared, recipe.teacher)
@@ -76,16 +75,34 @@ def write_groups(
     return found
 
 
-def _heads(source: str, role: str) -> int:
-    return model_shape(empty_model(load_config(source, role)), None, "").num_heads
+def _heads(ours: Student, theirs: Teacher) -> tuple[int, int]:
+    """Of student and teacher; `BadInput` where there is nothing to match, or no map to compare."""
+    configs = load_config(ours.model, "student", ours.config), load_config(theirs.model, "teacher")
+    models = [empty_model(each) for each in configs]
+    student, teacher = (model_shape(each, None, "") for each in models)
+    try:
+        check_structure(models[1], _requests(teacher.num_layers))
+    except BadInput as error:
+        raise BadInput(f"the heads of {theirs.model} have no maps that can be compared: {error}") from error
+    _check_heads(student.num_heads, teacher.num_heads)
+    return student.num_heads, teacher.num_heads
 
 
 def _check_heads(student: int, teacher: int) -> None:
-    if student >= teacher:
+    if not 0 < student < teacher:
         raise BadInput(
             f"expected a teacher with more heads than the student, whose {student} heads face {teacher}: "
             + ("they match one to one" if student == teacher else "none can be merged")
             + ", so there is nothing to match"
+        )
+
+
+def _check_place(path: Path) -> None:
+    """Comparing heads takes minutes; whether the file can be written is known before."""
+    folder = next(each for each in path.absolute().parents if each.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise BadInput(
+            f"{path} cannot be written: expected a file in a folder that can be; name it with --output"
         )
 
 
@@ -105,12 +122,12 @@ def _teacher(prepared: Prepared, choice: Teacher) -> LiveTeacher:
         load_teacher(choice), vocab_size=prepared.vocab_size, vocabulary=prepared.vocabulary
     )
     teacher.to(torch.device("cpu" if use_cpu else "cuda"))
-    teacher.prepare(_requests(teacher))
+    teacher.prepare(_requests(teacher.shape.num_layers))
     return teacher
 
 
-def _requests(teacher: LiveTeacher) -> list[QueryKey]:
-    return [QueryKey(layer) for layer in range(1, teacher.shape.num_layers + 1)]
+def _requests(layers: int) -> list[QueryKey]:
+    return [QueryKey(layer) for layer in range(1, layers + 1)]
 
 
 def _drawn(prepared: Prepared, batches: int) -> list[int]:
@@ -126,11 +143,11 @@ def _similarities(
 ) -> tuple[dict[int, list[list[float]]], int]:
     """By layer the mean over samples that have such rows, `[H][H]`; and the number of those samples."""
     totals: dict[int, Tensor] = {}
-    counted = done = 0
+    counted, done, asked = 0, 0, _requests(teacher.shape.num_layers)
     for batch in _batches(prepared, indices, next(teacher.model.parameters()).device):
         side = batch.teacher
         weights = side.row_weights(rows)
-        for request, seen in teacher.answer(batch, _requests(teacher)).items():
+        for request, seen in teacher.answer(batch, asked).items():
             alike = _alike(seen, weights, side.attention_mask).sum(dim=0).cpu()
             totals[request.layer] = totals.get(request.layer, torch.zeros_like(alike)) + alike
         counted += int((weights > 0).any(dim=1).sum())

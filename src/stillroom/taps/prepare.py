@@ -16,7 +16,6 @@ from stillroom.core.errors import BadInput
 from stillroom.core.signals import (
     FinalHidden,
     Head,
-    Hidden,
     OutputProjection,
     QueryKey,
     ReceivedAttention,
@@ -30,8 +29,7 @@ from stillroom.taps.capture import capture, model_inputs
 from stillroom.taps.eval_mode import eval_mode
 from stillroom.taps.output_projection import output_projection
 from stillroom.taps.received import reduced_with_output
-
-LAYER_TYPES = ("full_attention", "sliding_attention")
+from stillroom.taps.structure import check_layer_types, check_layers
 
 
 def prepare(model: nn.Module, requests: Collection[Request]) -> None:
@@ -41,7 +39,7 @@ def prepare(model: nn.Module, requests: Collection[Request]) -> None:
     what the model had, flash attention too. Raises `BadInput`; a refused model keeps what it had.
     """
     lm = causal_lm(model)
-    _check_layers(lm, requests)
+    check_layers(lm, requests)
     for request in requests:
         if isinstance(request, OutputProjection):
             output_projection(lm, request.layer)
@@ -53,22 +51,10 @@ def prepare(model: nn.Module, requests: Collection[Request]) -> None:
             _check_head(lm, probe)
 
 
-def _check_layers(lm: PreTrainedModel, requests: Collection[Request]) -> None:
-    depth = text_config(lm).num_hidden_layers
-    for request in requests:
-        if isinstance(request, (Hidden, OutputProjection, *FROM_ATTENTION)):
-            lowest = 0 if isinstance(request, Hidden) else 1
-            if not lowest <= request.layer <= depth:
-                raise BadInput(
-                    f"Expected a layer from {lowest} to {depth} in {request!r}, because the model "
-                    f"({lm.config.model_type}) has {depth} layers, got {request.layer}: choose another layer."
-                )
-
-
 def _select_attention(lm: PreTrainedModel, probe: Side, requests: Collection[Request]) -> None:
     """Select our attention function; the model must call it once a layer and say the same as before."""
     layers = {request.layer for request in requests if isinstance(request, FROM_ATTENTION)}
-    _check_layer_types(lm, layers)
+    check_layer_types(lm, layers)
     before = lm.config._attn_implementation
     expected = _logits(lm, probe)
     register()
@@ -83,17 +69,6 @@ def _select_attention(lm: PreTrainedModel, probe: Side, requests: Collection[Req
     except BaseException:
         lm.set_attn_implementation(before)
         raise
-
-
-def _check_layer_types(lm: PreTrainedModel, layers: set[int]) -> None:
-    types = getattr(text_config(lm), "layer_types", None) or ()
-    for layer in sorted(layers):
-        if types and types[layer - 1] not in LAYER_TYPES:
-            raise BadInput(
-                f"Expected layer {layer} of {lm.config.model_type!r} to have full or sliding-window "
-                f"attention, it has {types[layer - 1]}, whose queries and keys mean something else: choose "
-                "another layer."
-            )
 
 
 def _check_calls(lm: PreTrainedModel, recorder: Recorder, layers: set[int]) -> None:

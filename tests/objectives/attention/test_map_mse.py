@@ -128,3 +128,5 @@ def test_bad_settings_and_unequal_heads_are_refused():
         BadInput, match=r"attention\.map_mse.*student has 2 and the teacher 4: choose attention.squeeze"
     ):
         MapMse().setup(STUDENT, TEACHER)
+    with pytest.raises(BadInput, match=r"student has 4 and the teacher 2: choose attention\.relations"):
+        MapMse().setup(replace(STUDENT, num_heads=4), EQUAL)

@@ -168,8 +168,9 @@ def test_values_of_another_width_than_the_keys_are_cut_too_or_refused():
         ({"relation_heads": 0}, "relation_heads must lie in"),
         ({"relation_heads": 3}, "relation_heads must divide the query width of both models, 8 and 24, got 3"),
         ({"relation_heads": 8}, "the key width of both models, 4 and 12, got 8: choose a divisor of 4"),
-        ({"relations": ["attention"]}, "student has 2 and the teacher 4: choose attention.squeeze_heads"),
-        ({"student_layers": [5]}, r"student_layers must lie in \[0, 4\]"),
+        ({"relations": ["attention"]}, "student has 2 and the teacher 4: leave attention out of relations"),
+        ({"alpha": [0, 0, 0]}, r"alpha must have a weight above 0, got \[0, 0, 0\]"),
+        ({"student_layers": [5]}, r"student_layers must lie in \[1, 4\]"),
         ({"teacher_layers": [5, 6]}, "one partner for each of the student's 1 layers"),
     ],
 )

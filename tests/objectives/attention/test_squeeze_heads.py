@@ -19,6 +19,7 @@ from stillroom.testing import STUDENT, TEACHER, check_objective
 from stillroom.testing._signals import random_batch
 
 SqueezeHeads = objectives.find("attention.squeeze_heads")
+NO_HEADS = replace(STUDENT, num_heads=0, num_key_value_heads=0, model_type="mamba")
 ONE = {"student_layers": [4], "teacher_layers": [5]}
 
 
@@ -207,14 +208,21 @@ def test_another_projection_is_noticed():
 def test_groups_are_read_from_the_file_of_match_heads(tmp_path):
     path = tmp_path / "head_groups.json"
     groups = {5: [[0, 3], [1, 2]], 6: [[0], [1, 2, 3]]}
-    write_head_groups(path, HeadGroups("teacher", None, "", 4, 2, "real", 1, groups, {}))
+    write_head_groups(path, HeadGroups("teacher", "abc", "", 4, 2, "real", 1, groups, {}))
     objective = SqueezeHeads(
         student_layers=[4, 1], teacher_layers=[6, 5], grouping="matched", groups=str(path)
     )
     objective.setup(STUDENT, TEACHER)
     assert objective.merged == [groups[6], groups[5]]
+    assert objective.measured_on() == {str(path): "abc"}
+    other = replace(STUDENT, num_heads=3)
+    with pytest.raises(
+        BadInput, match=rf"{path}: expected groups of 4 teacher heads for 3.*written for 4 and 2"
+    ):
+        SqueezeHeads(student_layers=[4], grouping="matched", groups=str(path)).setup(other, TEACHER)
     with pytest.raises(BadInput, match="expected groups for teacher layer 2"):
         SqueezeHeads(grouping="matched", groups=str(path)).setup(STUDENT, TEACHER)
+    assert SqueezeHeads(**ONE).measured_on() == {}
     with pytest.raises(BadInput, match="there is no file"):
         SqueezeHeads(grouping="matched", groups="nowhere.json").setup(STUDENT, TEACHER)
 
@@ -223,7 +231,7 @@ def test_groups_are_read_from_the_file_of_match_heads(tmp_path):
     ("settings", "says"),
     [
         ({"student_layers": [0]}, "student_layers must be a list of layers counted from 1"),
-        ({"student_layers": [5]}, r"student_layers must lie in \[0, 4\].*got 5"),
+        ({"student_layers": [5]}, r"student_layers must lie in \[1, 4\].*got 5"),
         ({"teacher_layers": [1]}, "one partner for each of the student's 4 layers"),
         ({"rows": "all"}, "rows must be one of real, response"),
         ({"merge": "best"}, "merge must be one of optimal"),
@@ -248,6 +256,9 @@ def test_bad_settings_are_refused(settings, says):
 def test_pairs_of_models_that_cannot_be_compared_are_refused():
     with pytest.raises(BadInput, match=r"student has 5 and the teacher 4: choose attention\.relations"):
         SqueezeHeads().setup(replace(STUDENT, num_heads=5), TEACHER)
+    for role, pair in (("student", (NO_HEADS, TEACHER)), ("teacher", (STUDENT, NO_HEADS))):
+        with pytest.raises(BadInput, match=rf"compares attention, and the {role} \(mamba\) has none"):
+            SqueezeHeads().setup(*pair)
     with pytest.raises(BadInput, match="needs one tokenizer"):
         SqueezeHeads().setup(STUDENT, replace(TEACHER, vocabulary="syllables"))
     with pytest.raises(BadInput, match="at most 8 heads to one, here are 9: use merge: sequential"):

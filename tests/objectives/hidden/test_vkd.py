@@ -123,10 +123,13 @@ def test_only_the_last_layers_meet_unless_others_are_named():
     assert objective.pairs == [(2, 1), (3, 6)]
 
 
-def test_a_narrower_teacher_is_said():
+def test_a_narrower_teacher_and_the_tokens_that_whitening_needs_are_said():
     objective = VkD(projection="frozen")
     objective.setup(STUDENT, TEACHER)
     assert objective.notes() == []
+    white = VkD(projection="frozen", target="whiten")
+    white.setup(STUDENT, TEACHER)
+    assert "more trained tokens in a micro-batch than the teacher is wide (12)" in white.notes()[0]
     objective.setup(TEACHER, STUDENT)
     assert "narrower than the student (8 < 12)" in objective.notes()[0]
 

@@ -69,7 +69,7 @@ class MapObjective(Objective):
 
     def choose(self, deep: int, teacher_deep: int) -> list[tuple[int, int]]:
         """The pairs of layers that are compared."""
-        return pair_layers(self.student_layers, self.teacher_layers, deep, teacher_deep)
+        return pair_layers(self.student_layers, self.teacher_layers, deep, teacher_deep, first=1)
 
     def setup(self, student: ModelShape, teacher: ModelShape) -> Reads:
         if student.vocabulary != teacher.vocabulary:
@@ -77,6 +77,12 @@ class MapObjective(Objective):
                 f"{self.name} compares attention token by token and needs one tokenizer, but the student has "
                 f"{student.vocabulary} and the teacher {teacher.vocabulary}: choose a cross-tokenizer objective"
             )
+        for role, shape in (("student", student), ("teacher", teacher)):
+            if not shape.num_heads:
+                raise BadInput(
+                    f"{self.name} compares attention, and the {role} ({shape.model_type}) has none: choose objectives "
+                    "on logits or hidden states"
+                )
         self.pairs = self.choose(student.num_layers, teacher.num_layers)
         self.build(student, teacher)
         ours, theirs = zip(*self.pairs, strict=True)
@@ -117,12 +123,12 @@ class MapObjective(Objective):
             )
 
 
-def check_equal_heads(name: str, ours: int, theirs: int) -> None:
-    """Maps that are compared head by head need as many on both sides."""
+def check_equal_heads(name: str, ours: int, theirs: int, instead: str) -> None:
+    """Maps that are compared head by head need as many on both sides; `instead` says what does not."""
     if ours != theirs:
         raise BadInput(
             f"{name} compares head by head and needs as many heads on both sides, but the student has {ours} and "
-            f"the teacher {theirs}: choose attention.squeeze_heads, which merges the teacher's"
+            f"the teacher {theirs}: {instead}"
         )
 
 

@@ -37,7 +37,10 @@ class MapMse(MapObjective):
         check_choice("compare", self.compare, ("scores", "probabilities"))
 
     def build(self, student: ModelShape, teacher: ModelShape) -> None:
-        check_equal_heads(self.name, student.num_heads, teacher.num_heads)
+        merges = "choose attention.squeeze_heads, which merges the teacher's"
+        free = "choose attention.relations, which asks for no number"
+        instead = merges if student.num_heads < teacher.num_heads else free
+        check_equal_heads(self.name, student.num_heads, teacher.num_heads, instead)
 
     def distance(self, number: int, student: Signals, teacher: Signals, rows: Rows) -> dict[str, Tensor]:
         layer, partner = self.pairs[number]

@@ -54,16 +54,20 @@ class Relations(MapObjective):
             raise BadInput(f"alpha must have a weight for each of {', '.join(chosen)}, got {self.alpha!r}")
         for name, weight in zip(chosen, self.alpha or (), strict=False):
             check_number(f"alpha of {name}", weight, "[0, inf)")
+        if self.alpha is not None and not any(self.alpha):
+            raise BadInput(f"alpha must have a weight above 0, got {self.alpha!r}: nothing would be compared")
         if self.relation_heads is not None:
             check_number("relation_heads", self.relation_heads, "[1, inf)")
         self.terms = dict.fromkeys(chosen, "tokens")  # type: ignore[misc]
 
     def choose(self, deep: int, teacher_deep: int) -> list[tuple[int, int]]:
-        return pair_layers(self.student_layers or [deep], self.teacher_layers, deep, teacher_deep)
+        return pair_layers(self.student_layers or [deep], self.teacher_layers, deep, teacher_deep, first=1)
 
     def build(self, student: ModelShape, teacher: ModelShape) -> None:
         if "attention" in self.terms:
-            check_equal_heads(f"{self.name} with relation attention", student.num_heads, teacher.num_heads)
+            instead = "leave attention out of relations: query, key and value ask for no number"
+            name = f"{self.name} with relation attention"
+            check_equal_heads(name, student.num_heads, teacher.num_heads, instead)
         self.heads = {
             name: self._relation_heads(name, *(_heads(name, each) for each in (student, teacher)))
             for name in self.terms

@@ -22,17 +22,23 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from stillroom.core.batch import Batch
 from stillroom.core.errors import BadInput
-from stillroom.core.head_groups import read_head_groups
+from stillroom.core.head_groups import HeadGroups, read_head_groups
+from stillroom.core.head_merge import HeadMerge
 from stillroom.core.shape import ModelShape
 from stillroom.core.signals import OutputProjection, QueryKey, Request, Signals, Values
-from stillroom.kernels.squeeze_weights import MergeWeights, narrow_projection, squeeze_weights
-from stillroom.kernels.squeeze_weights._merging import LARGEST
+from stillroom.kernels.squeeze_weights import (
+    LARGEST_GROUP,
+    MergeWeights,
+    narrow_projection,
+    squeeze_weights,
+)
 from stillroom.objectives._settings import check_choice, check_number
 from stillroom.objectives.attention import _head_groups
 from stillroom.objectives.attention._family import MapObjective, Rows
 from stillroom.objectives.attention._head_groups import Groups
-from stillroom.objectives.attention._map_distance import map_distance
+from stillroom.objectives.attention._map_distance import equal_shares, map_distance
 
 FROM_OUTPUTS = ("optimal", "sequential", "printed")
 """Merges whose shares depend on what the heads write into the model."""
@@ -65,6 +71,7 @@ class SqueezeHeads(MapObjective):
         check_number("attention_temperature", self.attention_temperature, "(0, inf)")
         check_number("seed", self.seed, "[0, inf)")
         self._check_groups_given()
+        self._file: HeadGroups | None = None
 
     def build(self, student: ModelShape, teacher: ModelShape) -> None:
         heads, wanted = teacher.num_heads, student.num_heads
@@ -120,6 +127,11 @@ class SqueezeHeads(MapObjective):
             method=self.merge,  # type: ignore[arg-type]
         )
 
+    def merges(self, teacher: Signals, batch: Batch) -> list[HeadMerge]:
+        """What becomes of the teacher's heads in every pair of layers: for `stillroom inspect`."""
+        rows = self._rows(batch)
+        return [self._merge(number, teacher, rows) for number in range(len(self.pairs))]
+
     def measures(self) -> dict[str, float]:
         """Of the last batch: `clamped`, the share of merges whose best weights had one below zero, and by student
         layer `alpha`, the mean share of the first head of a group."""
@@ -141,12 +153,24 @@ class SqueezeHeads(MapObjective):
             return ["merge: printed is the paper's Eq. 7 to the letter, which does not minimize its Eq. 6."]
         return []
 
+    def measured_on(self) -> dict[str, str]:
+        found = self._file
+        return {} if found is None or found.weights is None else {str(self.groups): found.weights}
+
     # --- groups -----------------------------------------------------------------------------------------------
 
     @property
     def _weighs_outputs(self) -> bool:
         several = any(len(group) > 1 for groups in self.merged for group in groups)
         return several and self.merge in FROM_OUTPUTS
+
+    def _merge(self, number: int, teacher: Signals, rows: Rows) -> HeadMerge:
+        layers, groups = self.pairs[number], self.merged[number]
+        if not self._weighs_outputs:
+            shares = equal_shares(groups, len(rows.real), rows.real.device)
+            return HeadMerge(*layers, groups, shares, rows.counted)
+        mix, clamped, unclamped = self.merge_weights(number, teacher, rows)
+        return HeadMerge(*layers, groups, mix, rows.counted, unclamped, clamped)
 
     def _narrowed(self, number: int, out_proj: Tensor) -> Tensor:
         """Narrowed once: a teacher does not change. What is kept holds its memory, so no other tensor can lie there."""
@@ -158,7 +182,11 @@ class SqueezeHeads(MapObjective):
     def _groups(self, layers: list[int], heads: int, wanted: int) -> list[Groups]:
         """Of each of these teacher layers."""
         if isinstance(self.groups, str):
-            return read_head_groups(Path(self.groups).expanduser()).for_layers(layers, heads, wanted)
+            self._file = read_head_groups(Path(self.groups).expanduser())
+            try:
+                return self._file.for_layers(layers, heads, wanted)
+            except BadInput as error:
+                raise BadInput(f"{self.groups}: {error}") from error
         if self.groups is not None:
             _head_groups.check_fit(self.groups, layers, heads, wanted)
             return self.groups
@@ -184,9 +212,9 @@ class SqueezeHeads(MapObjective):
 
     def _check_solvable(self) -> None:
         longest = max(len(group) for groups in self.merged for group in groups)
-        if longest > LARGEST:
+        if longest > LARGEST_GROUP:
             raise BadInput(
-                f"merge: optimal merges at most {LARGEST} heads to one, here are {longest}: use merge: sequential"
+                f"merge: optimal merges at most {LARGEST_GROUP} heads to one, here are {longest}: use merge: sequential"
             )
 
 

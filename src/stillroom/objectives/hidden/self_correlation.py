@@ -77,8 +77,9 @@ class SelfCorrelation(HiddenObjective):
             )
             pairs = lengths * lengths if self.diagonal else lengths * (lengths - 1)
             if self.similarity == "mse":
-                return ((own - 2 * across + other) / pairs.clamp(min=1)).sum()
-            apart = 1 - across / (own * other).clamp(min=TINY).sqrt()
+                apart = (own - 2 * across + other) / pairs.clamp(min=1)
+            else:
+                apart = 1 - across / (own * other).clamp(min=TINY).sqrt()
             return torch.where(pairs > 0, apart, 0.0).sum()
 
     def _scaled(self, rows: Tensor, lengths: Tensor) -> Tensor:

@@ -75,6 +75,11 @@ class VkD(HiddenObjective):
                 f"The teacher is narrower than the student ({teacher_width} < {width}): an orthogonal projection keeps "
                 f"{teacher_width} of the student's directions, and hidden.vkd says nothing of the others."
             )
+        if self.target == "whiten":
+            notes.append(
+                f"Whitening needs more trained tokens in a micro-batch than the teacher is wide ({teacher_width}): "
+                "with fewer it puts all tokens equally far apart."
+            )
         return notes
 
 
