@@ -56,11 +56,11 @@ def distill(
 
 
 def inspect(target: str | Path, **settings: Any) -> Path:
-    """Look inside the run in a folder, or a recipe before it is run: interference, features, landscape.
+    """Look inside the run in a folder, or a recipe before it is run: interference, features, heads, landscape.
 
     Settings are those of `stillroom.recipe.inspect.inspect`: `only`, `batches`, `samples`, `points`, `directions`,
-    `against`, `reach`, `seed`, `output`, `display`. Returns the path of inspection.json, which the report shows;
-    `stillroom.core.inspection.read_inspection` reads it.
+    `against`, `reach`, `sentence`, `layers`, `seed`, `output`, `display`. Returns the path of inspection.json, which
+    the report shows; `stillroom.core.inspection.read_inspection` reads it.
     """
     from stillroom.recipe.inspect import inspect as look
 

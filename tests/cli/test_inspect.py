@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from folders import QUESTIONS, jsonl
+from folders import QUESTIONS, jsonl, tiny_tokenizer
 from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from stillroom.core.errors import BadInput
 from stillroom.core.inspection import Inspection, read_inspection
@@ -185,7 +186,11 @@ def test_adapters_are_found_again(world, tmp_path, typed):
         ),
         (
             ("--only", "gradients"),
-            "--only: expected some of interference, features, landscape, got 'gradients'",
+            "--only: expected some of interference, features, heads, landscape, got 'gradients'",
+        ),
+        (
+            ("--only", "features", "--layer", 1),
+            "--sentence and --layer are about maps of heads, which --only leaves out; add heads to it",
         ),
         (("--reach", "nan"), "--reach: expected a finite loss, got nan"),
         (("--reach", 2, "--against", "x"), "--against and --reach both name a target loss; give one of them"),
@@ -239,6 +244,66 @@ def test_sharp_shows_its_features(world, tmp_path, typed):
     assert seen.interference is not None
     assert "attention.sharp/token" in seen.interference.terms
     assert "unrelated random projections" in " ".join(done.out.split())
+
+
+@pytest.fixture(scope="session")
+def narrow(tmp_path_factory) -> Path:
+    """A student of two heads beside the teacher's four."""
+    root = tmp_path_factory.mktemp("narrow") / "student"
+    tokenizer = tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(root)
+    tokenizer.save_pretrained(root)
+    return root
+
+
+@pytest.mark.slow
+def test_squeezed_heads_show_shares_and_maps(world, narrow, tmp_path, typed):
+    student = {"model": str(narrow)}
+    path = recipe(world, tmp_path / "heads", student=student, objectives=["attention.squeeze_heads"])
+    assert typed("distill", path, "--quiet", "--set", "training.max_steps=1").code == 0
+    done = typed("inspect", tmp_path / "heads", "--only", "heads", *SMALL)
+    assert done.code == 0, done.err
+    assert "one head alone" in done.out
+    (seen,) = found(tmp_path / "heads").heads or []
+    assert (seen.objective, seen.samples, seen.place.name) == ("attention.squeeze_heads", 4, "end")
+    assert [(each.layer, each.partner, len(each.merges)) for each in seen.layers] == [(1, 1, 2), (2, 2, 2)]
+    assert all(0 <= each.lost["own shares"] <= each.lost["equal shares"] for each in seen.layers)
+    assert seen.sentence is not None
+    assert seen.sentence.source == "the first held-out text"
+    assert [each.layer for each in seen.sentence.layers] == [1, 2]
+    for head in seen.sentence.layers[0].heads:
+        assert len(head.student) == len(seen.sentence.tokens)
+        totals = [sum(map(int, row.split())) for row in head.merged]
+        assert totals == pytest.approx([1000] * len(totals), abs=15)
+    words = ("--sentence", "what is the name", "--layer", 2)
+    assert typed("inspect", tmp_path / "heads", "--only", "heads", *words, *SMALL).code == 0
+    sentence = found(tmp_path / "heads").heads[0].sentence
+    assert sentence.source == "the sentence that was given"
+    assert "".join(sentence.tokens) == "whatisthename"
+    assert [each.layer for each in sentence.layers] == [2]
+    refused = typed("inspect", tmp_path / "heads", "--only", "heads", "--layer", 3, *SMALL)
+    assert refused.err.endswith(
+        "error: --layer: expected layers of the student that are compared, 1, 2, got 3\n"
+    )
+    refused = typed("inspect", tmp_path / "heads", "--only", "heads", "--sentence", "", *SMALL)
+    assert "--sentence: expected a text of at least 2 tokens" in refused.err
+
+
+@pytest.mark.slow
+def test_a_run_that_merges_nothing_says_so(trained, typed, tmp_path):
+    done = typed("inspect", trained, "--only", "heads", "--output", tmp_path / "i.json", *SMALL)
+    assert done.code == 0, done.err
+    assert "No objective of this run merges heads" in " ".join(done.out.split())
 
 
 @pytest.mark.slow

@@ -57,3 +57,21 @@ def test_none(make_run):
     folder = make_run()
     (folder / METRICS).write_text("")
     assert "no run has recorded a curve" in curves(read_runs([folder]))
+
+
+def test_measures_of_layers_share_a_chart(make_run):
+    rows = [
+        {"split": "train", "step": step, **{f"measure/heads/alpha/{n}": n / 20 for n in range(1, 21)}}
+        for step in (1, 2)
+    ]
+    rows[1] |= {"measure/heads/clamped": 0.5, "measure/lone/3": 1.0, "measure/heads/alpha/mean": 0.4}
+    merging = write(make_run("merging"), *rows)
+    html = curves(read_runs([merging]))
+    assert html.count("<figure") == 4
+    assert html.count("<b>heads · alpha</b>") == 1
+    assert "layer 20" in html
+    assert "layer 1<" not in html
+    assert "7 of 20 layers" in html
+    both = curves(read_runs([merging, write(make_run("labels"), {"split": "train", "step": 1, "loss": 1.0})]))
+    assert "merging. 7 of 20 layers." in both
+    assert "labels." not in both

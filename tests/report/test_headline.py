@@ -19,6 +19,12 @@ def test_what_was_distilled_into_what(make_run):
     assert "fell from 31.19 to 17.37; the teacher has 12.06. That closes 62 % of the gap" in text
 
 
+def test_several_teachers_are_all_named(make_run):
+    both = {"source": "facebook/opt-1.3b + models\\large/", "parameters": 2e9}
+    text = words(make_run(models={"teacher": both, "student": {"source": "facebook/opt-125m"}}))
+    assert "distilled opt-1.3b + large (2.00 B parameters) into opt-125m" in text
+
+
 @pytest.mark.parametrize(
     ("loss", "sentence"),
     [

@@ -207,10 +207,13 @@ def report(
 def inspect(
     target: Annotated[Path, typer.Argument(help="A run folder, or a recipe that has not been run.")],
     only: Annotated[
-        str | None, typer.Option("--only", help="Some of interference,features,landscape (commas between).")
+        str | None,
+        typer.Option("--only", help="Some of interference,features,heads,landscape (commas between)."),
     ] = None,
     batches: Annotated[int, typer.Option("--batches", min=1, help="Training batches for gradients.")] = 16,
-    samples: Annotated[int, typer.Option("--samples", min=2, help="Samples for features and losses.")] = 256,
+    samples: Annotated[
+        int, typer.Option("--samples", min=2, help="Samples for features, shares of heads and losses.")
+    ] = 256,
     points: Annotated[int, typer.Option("--points", help="Points along a line of the landscape, odd.")] = 51,
     directions: Annotated[int, typer.Option("--directions", min=1, help="Random lines.")] = 3,
     against: Annotated[
@@ -219,13 +222,22 @@ def inspect(
     reach: Annotated[
         float | None, typer.Option("--reach", help="Held-out loss to be reached, instead of --against.")
     ] = None,
+    sentence: Annotated[
+        str | None,
+        typer.Option(
+            "--sentence", help="Text for maps of merged heads (default: a held-out one).", metavar="TEXT"
+        ),
+    ] = None,
+    layer: Annotated[
+        list[int] | None, typer.Option("--layer", help="Student layer whose maps are shown. Repeatable.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", help="File to write (default: inspection.json in the run).")
     ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look inside a training: gradients against each other, features, the loss around the student."""
+    """Look inside a training: gradients against each other, features, merged heads, the loss around the student."""
     from stillroom.api import inspect as look
     from stillroom.cli.display import display
 
@@ -238,6 +250,8 @@ def inspect(
         directions=directions,
         against=against,
         reach=reach,
+        sentence=sentence,
+        layers=layer or (),
         output=output,
         display=display(quiet or as_json),
     )

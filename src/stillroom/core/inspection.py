@@ -127,6 +127,85 @@ class Landscape:
     notes: list[str] = field(default_factory=list)
 
 
+LEVELS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+"""Which quantiles `Merge` has of a share."""
+
+
+@dataclass
+class Merge:
+    """Teacher heads that become one head of the student, over samples. Heads count from 0."""
+
+    head: int
+    partners: list[int]
+    quantiles: list[list[float]]
+    """For each partner, of its best share without bounds, at `LEVELS`. Of a pair the first one's is alpha."""
+    outside: float
+    """Share of the samples in which one of those was below 0."""
+
+
+@dataclass
+class LayerMerges:
+    """All merges of a pair of layers; None where nothing is merged, or shares are the same for every text.
+
+    `lost`, by way of merging, is the share of what the heads write together, in squares, that the merge gets wrong:
+    with the objective's own shares, equal ones, and one head alone in place of all (mean over the heads).
+    """
+
+    layer: int
+    partner: int
+    merges: list[Merge]
+    outside: float | None
+    lost: dict[str, float]
+
+
+@dataclass
+class HeadPicture:
+    """Maps of a student head and of the teacher heads that become it, on the tokens of a `Sentence`.
+
+    A map is a row of text for each token: thousandths of its attention, to all tokens before the first shown one
+    together, then to each one from there to itself. `divergence` of the merged map from the student's: mean over all
+    rows of the text that count, in nats.
+    """
+
+    head: int
+    partners: list[int]
+    shares: list[float]
+    divergence: float | None
+    teacher: list[list[str]]
+    merged: list[str]
+    student: list[str]
+
+
+@dataclass
+class LayerPicture:
+    layer: int
+    partner: int
+    heads: list[HeadPicture]
+
+
+@dataclass
+class Sentence:
+    """A text with the maps of some layers on `tokens`, those from position `first`; both models read all `length`."""
+
+    source: str
+    tokens: list[str]
+    first: int
+    length: int
+    layers: list[LayerPicture]
+
+
+@dataclass
+class Heads:
+    """What an objective makes of the teacher's heads: over `samples` texts, and on one of them."""
+
+    objective: str
+    place: Place
+    samples: int
+    layers: list[LayerMerges]
+    sentence: Sentence | None = None
+    notes: list[str] = field(default_factory=list)
+
+
 @dataclass
 class Reach:
     """When the held-out loss first came down to `target`, by straight lines between evaluations; None: it never did."""
@@ -156,6 +235,7 @@ class Inspection:
     """How long each part took."""
     interference: Interference | None = None
     features: list[Features] | None = None
+    heads: list[Heads] | None = None
     landscape: Landscape | None = None
     reach: Reach | None = None
     measures: dict[str, float] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from stillroom.diagnostics import reach as reaching
 from stillroom.recipe.inspector import Inspector
 from stillroom.recipe.places import Subject, find_subject
 
-PARTS = ("interference", "features", "landscape")
+PARTS = ("interference", "features", "heads", "landscape")
 
 
 def inspect(
@@ -32,6 +32,8 @@ def inspect(
     directions: int = 3,
     against: Path | None = None,
     reach: float | None = None,
+    sentence: str | None = None,
+    layers: Sequence[int] = (),
     seed: int = 0,
     output: Path | None = None,
     display: Display | None = None,
@@ -40,10 +42,16 @@ def inspect(
     run's folder, or in the output folder of a recipe that has not been run).
 
     `only` names some of `PARTS`; the others are kept as an earlier inspection left them. `batches` of training text
-    for gradients, `samples` for features and losses, `points` (odd) along each of `directions`. The target loss whose
-    time is looked for is `reach`, or the final loss of the run `against`. Raises `BadInput`.
+    for gradients, `samples` for features, losses and shares of heads, `points` (odd) along each of `directions`. The
+    target loss whose time is looked for is `reach`, or the final loss of the run `against`. Maps of merged heads are
+    shown on `sentence` (None: the first held-out text), of these `layers` of the student (none: three of them). Raises
+    `BadInput`.
     """
     _check(only, points, against, reach)
+    if only and "heads" not in only and (sentence is not None or layers):
+        raise BadInput(
+            "--sentence and --layer are about maps of heads, which --only leaves out; add heads to it"
+        )
     _check_counts(batches=(batches, 1), samples=(samples, 2), directions=(directions, 1))
     subject = find_subject(Path(target))
     if subject.run is None and (against or reach is not None):
@@ -61,6 +69,7 @@ def inspect(
     parts: dict[str, Callable[[], None]] = {
         "interference": work.interference,
         "features": work.features,
+        "heads": lambda: work.heads(sentence, layers),
         "landscape": lambda: work.landscape(points, directions),
     }
     for (

@@ -1,7 +1,7 @@
 """The parts of an inspection, on a training that was built again: what each is measured on, and at which places."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,11 +34,13 @@ from stillroom.diagnostics.features import (
     separation,
     width_of,
 )
+from stillroom.diagnostics.head_merges import OffersMerges
 from stillroom.diagnostics.interference import measure_gradients, skipped, unheard
 from stillroom.diagnostics.parameter_groups import trained_parameters
 from stillroom.diagnostics.plane import NO_TSNE, has_tsne
 from stillroom.evaluation.likelihood import evaluate_likelihood
 from stillroom.recipe.build import build, collator
+from stillroom.recipe.head_inspector import HeadInspector, as_item, words
 from stillroom.recipe.places import Subject, Visit, visits
 from stillroom.recipe.prepare import prepare
 from stillroom.taps.capture import capture
@@ -112,6 +114,33 @@ class Inspector:
                 clouds = self._clouds(objective, advance)
                 self.inspection.features.append(self._described(name, clouds, advance))
 
+    def heads(self, sentence: str | None, layers: Sequence[int]) -> None:
+        """At the last place; for every objective that merges heads of its teacher. Maps on `sentence`, or on the first
+        held-out text."""
+        self._go(self.visits[-1])
+        offering = {
+            name: each for name, each in self.pair.objectives.items() if isinstance(each, OffersMerges)
+        }
+        if not offering:
+            self.inspection.notes.append(
+                "No objective of this run merges heads (attention.squeeze_heads does)."
+            )
+        held_out, tokenizer = self._held_out(), self.prepared.tokenizer
+        texts = [held_out[index] for index in range(len(held_out))]
+        text = "the first held-out text" if self.prepared.evaluation else "the first training text", texts[0]
+        if sentence is not None:
+            most = self.subject.recipe.data.max_length
+            text = "the sentence that was given", as_item(sentence, tokenizer, most)
+        looking = HeadInspector(
+            self.pair, self._collate, self._ask, lambda ids: words(ids, tokenizer), self.at.place
+        )
+        size = self.subject.recipe.training["per_device_train_batch_size"]
+        with self.display.task("Merging heads") as advance, eval_mode(self.pair), torch.no_grad():
+            self.inspection.heads = [
+                looking.look(name, each, texts, size, text, layers, advance)
+                for name, each in offering.items()
+            ]
+
     def landscape(self, points: int, directions: int) -> None:
         """Around the last place, and from the untrained student to it."""
         self._go(self.visits[-1])
@@ -159,8 +188,10 @@ class Inspector:
         data = self.prepared.train
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.seed)).tolist()
         chunks = [order[first : first + size] for first in range(0, len(order) - size + 1, size)][:most]
-        batches = [self.collator([data[index] for index in chunk]) for chunk in chunks]
-        return [{name: value.to(self.device) for name, value in each.items()} for each in batches]
+        return [self._collate([data[index] for index in chunk]) for chunk in chunks]
+
+    def _collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        return {name: value.to(self.device) for name, value in self.collator(items).items()}
 
     def _clouds(self, objective: OffersFeatures, advance: Advance) -> dict[str, dict[str, Cloud]]:
         """By side and space, on training text (a cached teacher knows no other)."""

@@ -1,6 +1,7 @@
 """Which curves a report shows: every number of metrics.jsonl over trained tokens, a small chart for each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Literal
 
 from stillroom.report.buckets import Point
@@ -11,6 +12,7 @@ from stillroom.report.read import Run
 
 _NO_CURVE = frozenset({"step", "tokens", "seconds", "split", "epoch"})
 _MOST = 48
+_MOST_LAYERS = 8
 _TITLES = {
     "loss": "Loss",
     "perplexity": "Perplexity",
@@ -38,6 +40,8 @@ def curves(runs: Sequence[Run]) -> Markup:
     x_name = "trained tokens" if x_key == "tokens" else "steps"
     groups: dict[str, list[Markup]] = {}
     names = [(split, name) for split in ("eval", "train") for name in _names(runs, split)]
+    layered = _layered([name for _, name in names])
+    names = [(split, name) for split, name in names if name not in chain(*layered.values())]
     for split, name in names[:_MOST]:
         lines = [
             Line(run.label, index, points)
@@ -47,6 +51,8 @@ def curves(runs: Sequence[Run]) -> Markup:
         levels = _levels(runs, name) if split == "eval" else []
         chart = line_chart(_title(name), lines, levels, x_name, _UNITS.get(name, ""))
         groups.setdefault(_group(split, name), []).append(chart)
+    if layered:
+        groups.setdefault(_GROUPS[3], []).extend(_layer_charts(runs, layered, x_key, x_name))
     if not groups:
         return element("p", "— no run has recorded a curve.", class_="absent")
     parts = [
@@ -57,6 +63,42 @@ def curves(runs: Sequence[Run]) -> Markup:
         left_out = f"{len(names) - _MOST} further curves are left out; metrics.jsonl has them all."
         parts.append(element("p", left_out, class_="absent"))
     return join(*parts)
+
+
+def _layered(names: Sequence[str]) -> dict[str, list[str]]:
+    """Measures that objectives take in several layers, `measure/.../alpha/3`: names by what is measured."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        what, _, layer = name.rpartition("/")
+        if what.startswith("measure/") and layer.isdecimal():
+            found.setdefault(what, []).append(name)
+    return {what: sorted(each, key=_layer) for what, each in found.items() if len(each) > 1}
+
+
+def _layer_charts(
+    runs: Sequence[Run], layered: Mapping[str, list[str]], x_key: str, x_name: str
+) -> list[Markup]:
+    """A chart for each such measure and run, a line for each layer: more than eight of them are thinned out evenly."""
+    charts = []
+    for what, names in layered.items():
+        stride = -(-len(names) // _MOST_LAYERS)
+        shown = names[::-1][::stride][::-1]
+        note = f"{len(shown)} of {len(names)} layers." if stride > 1 else ""
+        for run in runs:
+            courses = {name: series(run, "train", name, x_key) for name in shown}
+            lines = [
+                Line(f"layer {_layer(name)}", index, points)
+                for index, (name, points) in enumerate(courses.items())
+                if points
+            ]
+            whose = f"{run.label}." if len(runs) > 1 else ""
+            if lines:
+                charts.append(line_chart(_title(what), lines, (), x_name, f"{whose} {note}".strip()))
+    return charts
+
+
+def _layer(name: str) -> int:
+    return int(name.rpartition("/")[2])
 
 
 def series(run: Run, split: str, name: str, x_key: str) -> list[Point]:

@@ -24,9 +24,9 @@ def headline(runs: Sequence[Run]) -> list[str]:
 
 
 def model_name(run: Run, side: str) -> str:
-    """The last part of a model's source, as people call it."""
-    source = str(run.summary.models.get(side, {}).get("source") or "").rstrip("/\\")
-    return label(source.replace("\\", "/").rsplit("/", 1)[-1], 60)
+    """The last part of a model's source, as people call it; of several teachers, all of them."""
+    sources = str(run.summary.models.get(side, {}).get("source") or "").replace("\\", "/").split(" + ")
+    return label(" + ".join(source.rstrip("/").rsplit("/", 1)[-1] for source in sources), 60)
 
 
 def _what(run: Run) -> str:

@@ -14,6 +14,7 @@ from stillroom.core.inspection import (
     Separation,
 )
 from stillroom.report.charts import Line, line_chart
+from stillroom.report.heads import heads_section
 from stillroom.report.heat import heat_table
 from stillroom.report.markup import Markup, element, join, label
 from stillroom.report.numbers import amount, cosine, duration, fixed, percent
@@ -49,6 +50,8 @@ def _run(found: Inspection, steps: int) -> list[Markup]:
         parts += _interference(found.interference)
     for each in found.features or []:
         parts += _features(each)
+    for merged in found.heads or []:
+        parts += heads_section(merged)
     if found.landscape is not None:
         parts += _landscape(found.landscape)
     if found.reach is not None:

@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stillroom.core.inspection import Interference, read_inspection
+from stillroom.core.inspection import Heads, Interference, read_inspection
+from stillroom.report.heads import (
+    TITLES,
+    everywhere,
+    heads_sentence,
+    lost_everywhere,
+    medians,
+)
 from stillroom.report.inspection import (
     features_sentence,
     interference_sentence,
@@ -33,6 +40,11 @@ def inspection_tables(path: Path) -> "list[Table | Text]":
     for each in found.features or []:
         sentences += [features_sentence(each)] if each.separations else []
         sentences += [f"note: {note}" for note in each.notes]
+    for merged in found.heads or []:
+        if any(layer.merges for layer in merged.layers):
+            parts.append(_shares(merged))
+            sentences.append(heads_sentence(merged))
+        sentences += [f"note: {note}" for note in merged.notes]
     if found.landscape is not None:
         sentences.append(landscape_sentence(found.landscape))
     if found.reach is not None:
@@ -60,3 +72,30 @@ def _pairs(found: Interference) -> "Table":
         conflicts, ratio = percent(pair.conflict_rate or 0.0, 0), fixed(pair.norm_ratio or 0.0, 2)
         table.add_row(names, cosine(pair.cosine) + spread, cosine(pair.opposition), conflicts, ratio)
     return table
+
+
+def _shares(found: Heads) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    merging = [layer for layer in found.layers if layer.merges]
+    caption = f"{found.samples} texts; the last columns: what a merge misses of what its heads write"
+    table = Table(box=SIMPLE_HEAD, caption=caption, caption_justify="left")
+    for title in (
+        "layers",
+        "median share",
+        "outside",
+        *(each.removeprefix("by ") for each in TITLES.values()),
+    ):
+        table.add_column(title, justify="right")
+    for layer in merging:
+        lost = (_share(layer.lost.get(name)) for name in TITLES)
+        names = f"{layer.layer} from {layer.partner}"
+        table.add_row(names, medians(layer), percent(layer.outside or 0.0), *lost)
+    lost = (_share(lost_everywhere(merging, name)) for name in TITLES)
+    table.add_row("all", "", percent(everywhere(merging)), *lost)
+    return table
+
+
+def _share(value: float | None) -> str:
+    return "—" if value is None else percent(value)
