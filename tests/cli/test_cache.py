@@ -41,13 +41,12 @@ def written(place) -> dict:
 @pytest.fixture
 def no_teacher(monkeypatch):
     """Loading the teacher's weights is a failure."""
-    from stillroom.recipe import build, cache
+    from stillroom.recipe import build
 
     def refuse(choice):
         raise AssertionError("the teacher's weights were loaded")
 
     monkeypatch.setattr(build, "load_teacher", refuse)
-    monkeypatch.setattr(cache, "load_teacher", refuse)
 
 
 CACHED = ("--set", "teacher.use=cached")
@@ -140,19 +139,19 @@ def test_nothing_is_loaded_either_where_no_head_is_kept(place, world, typed, tmp
 def test_weights_that_are_downloaded_to_go_on_are_those_the_cache_was_begun_with(
     place, written, world, typed, tmp_path, monkeypatch
 ):
-    from stillroom.recipe import cache
+    from stillroom.recipe import build
 
     shutil.copytree(place / "cache", tmp_path / "cache")
     shutil.copytree(world / "teacher", tmp_path / "t")
     (tmp_path / "t" / "model.safetensors").unlink()
     other = model_folder(tmp_path / "other", seed=5, width=32)
-    load, source = cache.load_teacher, [other]
+    load, source = build.load_teacher, [other]
 
     def fetched(choice):
         shutil.copy(source[0] / "model.safetensors", tmp_path / "t")
         return load(choice)
 
-    monkeypatch.setattr(cache, "load_teacher", fetched)
+    monkeypatch.setattr(build, "load_teacher", fetched)
     data = jsonl(tmp_path / "d.jsonl", [*QUESTIONS, {"instruction": "And now?", "output": "Something else."}])
     words = [f"teacher.model={tmp_path / 't'}", f"teacher.cache={tmp_path / 'cache'}", f"data.train={data}"]
     sets = [part for word in words for part in ("--set", word)]

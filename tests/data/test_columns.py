@@ -24,6 +24,7 @@ def records(*rows: dict[str, Any]) -> Records:
         ({"instruction": "i", "input": "x", "output": "o"}, Instruction("i", "x")),
         ({"instruction": "i", "context": "x", "response": "o", "category": 3}, Instruction("i", "x")),
         ({"instruction": "i", "input": None, "output": "o"}, Instruction("i")),
+        ({"text": "o", "source": "a book"}, Prompt("")),
         # MiniLLM's files hold the rendered prompt beside the instruction.
         ({"prompt": "rendered", "instruction": "i", "input": "", "output": "o"}, Instruction("i")),
     ],
@@ -52,7 +53,9 @@ def test_first_of_several_references_is_trained_on() -> None:
     [
         ({"instruction": "i", "ouput": "o"}, "did you mean 'output' by 'ouput'?"),
         ({"Instruction": "i", "output": "o"}, "did you mean 'instruction' by 'Instruction'?"),
-        ({"text": "t"}, "among the keys 'text'; expected messages, or instruction"),
+        ({"txt": "t"}, "among the keys 'txt'; expected messages, or instruction"),
+        ({"text": "t", "output": "o"}, "among the keys 'text', 'output'; expected messages, or instruction"),
+        ({"text": None}, "column 'text' must be text, got null"),
         ({}, "among the keys none"),
         ({"instruction": ["i"], "output": "o"}, "column 'instruction' must be text, got a list"),
         ({"instruction": "i", "output": None}, "column 'output' must be text, got null"),
@@ -84,7 +87,7 @@ def test_later_records_must_have_the_columns_of_the_first() -> None:
 
 
 def test_skipping_lists_what_was_left_out_and_keeps_the_indices() -> None:
-    source = records({"text": "t"}, GOOD, {"instruction": "i", "output": None}, GOOD)
+    source = records({"words": "t"}, GOOD, {"instruction": "i", "output": None}, GOOD)
     source.skipped.append("a.jsonl:9: broken")
     samples = to_samples(source, on_bad_record="skip")
     assert [sample.index for sample in samples] == [1, 3]
@@ -95,7 +98,7 @@ def test_skipping_lists_what_was_left_out_and_keeps_the_indices() -> None:
     ]
     assert len(source.skipped) == 1
     with pytest.raises(BadInput, match="none of 1 records is usable"):
-        to_samples(records({"text": "t"}), on_bad_record="skip")
+        to_samples(records({"words": "t"}), on_bad_record="skip")
 
 
 def test_checking_data_needs_no_torch() -> None:

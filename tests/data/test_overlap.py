@@ -13,3 +13,7 @@ def test_shared_questions_are_counted_whatever_their_spacing_and_answer(sample) 
     assert found.examples == (("data.jsonl:1", "data.jsonl:1", "what is a\nstill?"),)
     assert str(found).startswith("1 of 3 evaluation questions are also trained on (data.jsonl:1 = ")
     assert str(overlap(train, evaluation[1:])) == "0 of 2 evaluation questions are also trained on"
+
+
+def test_plain_text_asks_nothing(sample) -> None:
+    assert overlap([sample("", "One text.", 0)], [sample(" ", "Another.", 0)]).count == 0

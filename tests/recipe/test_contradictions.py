@@ -37,6 +37,7 @@ BLIND = {"data": {"train": "org/train"}}
         ({"training": {"max_steps": 0}}, ("training", "max_steps"), "0 steps"),
         ({"training": {"num_train_epochs": 0}}, ("training", "num_train_epochs"), "0 epochs"),
         ({"student": {"model": "x", "init": "random", "lora": {}}}, ("student", "lora"), "random weights"),
+        ({"student": {"model": "x", "config": {"num_layers": 2}}}, ("student", "config"), "use init: random"),
     ],
 )
 def test_contradictions_are_refused_at_the_key_to_change(changes, path, words):

@@ -206,7 +206,9 @@ def _home(sitting: Sitting) -> Path:
 
 
 def _teacher(run: Run) -> str | None:
-    return run.recipe.teacher.model if run.recipe.teacher is not None else None
+    """None also where there are several: an exam is sat beside one model."""
+    teacher = run.recipe.teacher
+    return teacher.model if teacher is not None and not teacher.others else None
 
 
 def _content(source: str | None) -> str | None:

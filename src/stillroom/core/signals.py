@@ -5,6 +5,7 @@ An objective names the requests it reads; taps and teachers answer those and kee
 heads, d head width, e width of a head's values, D model width.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -131,6 +132,39 @@ class HeadTransform:
 
 
 @dataclass(frozen=True)
+class HeadMixture(HeadTransform):
+    """Several heads side by side in one weight `[V, sum of widths]`, of which the mean probability counts.
+
+        log sum_i shares[i] softmax(transforms[i](hidden_i @ weight_i.T))
+
+    What it says cannot be had from the scores of the whole weight, so it reads hidden states instead.
+    """
+
+    widths: tuple[int, ...] = ()
+    shares: tuple[float, ...] = ()
+    transforms: tuple[HeadTransform, ...] = ()
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        raise TypeError("a mixture of heads reads hidden states (`mixed`), not the scores of one head")
+
+    def mixed(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        """Hidden states side by side `[..., D]` to log-probabilities `[..., V]`, in float32 at least."""
+        total = None
+        parts = zip(hidden.split(self.widths, dim=-1), weight.split(self.widths, dim=-1), strict=True)
+        for (states, rows), share, transform in zip(parts, self.shares, self.transforms, strict=True):
+            scores = states @ rows.T
+            logits = transform(scores.to(torch.promote_types(scores.dtype, torch.float32)))
+            log_p = logits.log_softmax(dim=-1) + math.log(share)
+            total = log_p if total is None else torch.logaddexp(total, log_p)
+        assert total is not None
+        return total
+
+    @property
+    def is_identity(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
 class HeadWeights:
     """`weight [V,D]`, trimmed to the shared vocabulary, and the transform that turns its scores into logits."""
 
@@ -139,6 +173,8 @@ class HeadWeights:
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Hidden states `[..., D]` to logits `[..., V]`."""
+        if isinstance(self.transform, HeadMixture):
+            return self.transform.mixed(hidden, self.weight)
         return self.transform(hidden @ self.weight.T)
 
 

@@ -5,6 +5,7 @@ Recognised, in this order:
     messages                                     list of {"role", "content"}, the last one from the assistant
     instruction [+ input or context]             with output, response or completion
     prompt                                       with completion, response or output
+    text                                         with none of these: plain text, which continues an empty prompt
 
 A response may be a list of references: the first is trained on, all are kept. The first usable record decides
 which columns are read; the others must have them too, so that a misspelt key cannot silently change what is
@@ -22,6 +23,7 @@ from stillroom.data.sources import OnBadRecord, Records, Row
 QUESTIONS = ("messages", "instruction", "prompt")
 INPUTS = ("input", "context")
 RESPONSES = ("output", "response", "completion")
+PLAIN = "text"
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ def _columns(row: Row) -> tuple[str, str]:
     """Names of the question's and the response's column."""
     if "messages" in row:
         return "messages", "messages"
+    if PLAIN in row and not {*QUESTIONS, *RESPONSES} & row.keys():
+        return PLAIN, PLAIN
     question = next((key for key in QUESTIONS if key in row), None)
     response = next((key for key in RESPONSES if key in row), None)
     if question and response:
@@ -149,6 +153,8 @@ def _read(row: Row, question: str, response: str) -> tuple[Question, tuple[str, 
             raise _missing(row, (name,))
     if question == "messages":
         return _conversation(row["messages"])
+    if question == PLAIN:
+        return Prompt(""), (_text(row[PLAIN], PLAIN),)
     references = _references(row[response], response)
     text = _text(row[question], question)
     if question == "prompt":

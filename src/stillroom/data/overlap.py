@@ -25,10 +25,11 @@ class Overlap:
 
 def overlap(train: Sequence[Sample], evaluation: Sequence[Sample], num_examples: int = 3) -> Overlap:
     """Count the shared questions and name the first of them. Responses may differ: the question gives it
-    away."""
+    away. An empty question (plain text) is nobody's."""
     seen: dict[str, Sample] = {}
     for sample in train:
         seen.setdefault(_key(sample), sample)
+    seen.pop("", None)
     shared = [(seen[_key(sample)], sample) for sample in evaluation if _key(sample) in seen]
     examples = tuple(
         (mine.place, theirs.place, theirs.question.text[:80]) for mine, theirs in shared[:num_examples]

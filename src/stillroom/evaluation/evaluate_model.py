@@ -17,7 +17,7 @@ from stillroom.core.errors import BadInput
 from stillroom.evaluation.generation import generate
 from stillroom.evaluation.likelihood import HeldOut, evaluate_likelihood
 from stillroom.evaluation.rouge import rouge_l
-from stillroom.teachers.live import LiveTeacher
+from stillroom.teachers.ensemble import EnsembleTeacher, Live
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,14 +44,14 @@ class PromptWithReferences(Protocol):
 
 
 def evaluate_model(
-    student: nn.Module,
+    student: nn.Module | EnsembleTeacher,
     dataset: HeldOut | None,
     collator: Callable[[list[Any]], Mapping[str, Any]],
     tokenizer: "PreTrainedTokenizerBase",
     *,
     metrics: Collection[str],
     prompts: Sequence[PromptWithReferences] = (),
-    teacher: LiveTeacher | None = None,
+    teacher: Live | None = None,
     vocab_size: int | None = None,
     batch_size: int = 16,
     max_new_tokens: int = 256,
@@ -65,8 +65,8 @@ def evaluate_model(
 ) -> tuple[dict[str, float], list[dict[str, str]]]:
     """The asked metrics by name, and for each prompt its `prompt`, `reference` and `text`.
 
-    Arguments are those of `evaluate_likelihood` and `generate`. `BadInput` where a metric is unknown or
-    what it needs is missing: held-out data, a teacher, prompts.
+    Arguments are those of `evaluate_likelihood` and `generate`; several teachers as one write no texts. `BadInput`
+    where a metric is unknown or what it needs is missing: held-out data, a teacher, prompts.
     """
     _check(metrics, dataset, teacher, prompts)
     values: dict[str, float] = {}
@@ -81,7 +81,7 @@ def evaluate_model(
             batch_size=batch_size,
             progress=progress and partial(progress, "likelihood"),
         )
-    if prompts:
+    if prompts and not isinstance(student, EnsembleTeacher):
         texts = generate(
             student,
             prompts,
@@ -109,7 +109,7 @@ def _sample(prompt: PromptWithReferences, text: str) -> dict[str, str]:
 def _check(
     metrics: Collection[str],
     dataset: HeldOut | None,
-    teacher: LiveTeacher | None,
+    teacher: Live | None,
     prompts: Sequence[PromptWithReferences],
 ) -> None:
     """Before anything is computed: an hour of likelihood must not end in a missing prompt."""

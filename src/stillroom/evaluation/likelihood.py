@@ -31,7 +31,7 @@ from stillroom.evaluation.calibration import Calibration
 from stillroom.numerics.divergence import forward_kl
 from stillroom.taps.capture import capture
 from stillroom.taps.eval_mode import eval_mode
-from stillroom.teachers.live import LiveTeacher
+from stillroom.teachers.ensemble import EnsembleTeacher, Live
 
 CHUNK_ELEMENTS = 2**23
 """Logits per chunk: 32 MiB in float32, and a handful of such matrices live at once."""
@@ -51,11 +51,11 @@ class HeldOut(Protocol):
 
 
 def evaluate_likelihood(
-    student: nn.Module,
+    student: nn.Module | EnsembleTeacher,
     dataset: HeldOut,
     collator: Callable[[list[Any]], Mapping[str, Any]],
     *,
-    teacher: LiveTeacher | None = None,
+    teacher: Live | None = None,
     vocab_size: int | None = None,
     batch_size: int = 16,
     device: torch.device | str | None = None,
@@ -64,15 +64,16 @@ def evaluate_likelihood(
     """Loss, perplexity, lm_loss, calibration_error and tokens of the student; with a `teacher` also teacher_kl,
     agreement, confidence_gap and teacher_calibration_error.
 
-    `vocab_size` trims the student's head as the teacher's is (`LiveTeacher.vocab_size`). Batches go to
-    `device`, by default the student's. `progress(done, total)` counts samples. `student` may be any causal
-    language model: a teacher's own loss comes from passing its model. `BadInput` where no response token is
+    `vocab_size` trims the student's head as the teacher's is (`LiveTeacher.vocab_size`). Batches go to `device`, by
+    default the student's. `progress(done, total)` counts samples. `student` may be any causal language model, or
+    several teachers as one: a teacher's own loss comes from passing its model. `BadInput` where no response token is
     left to score, or where the vocabularies of the two differ.
     """
-    device = next(student.parameters()).device if device is None else torch.device(device)
+    model = student.members[0].model if isinstance(student, EnsembleTeacher) else student
+    device = next(model.parameters()).device if device is None else torch.device(device)
     tally = _Tally()
     done = 0
-    with eval_mode(student):
+    with eval_mode(model):
         for inputs in _batches(dataset, collator, batch_size):
             on_device = {name: value.to(device) for name, value in inputs.items()}
             batch = Batch.from_inputs(on_device)
@@ -94,7 +95,7 @@ def _batches(
 
 
 def _score_batch(
-    student: nn.Module, teacher: LiveTeacher | None, batch: Batch, vocab_size: int | None
+    student: nn.Module | EnsembleTeacher, teacher: Live | None, batch: Batch, vocab_size: int | None
 ) -> Tensor:
     """Numbers of every scored token, `[N,3]` or with a teacher `[N,6]`, on the CPU."""
     if teacher is not None and batch.teacher is not batch.student:
@@ -106,7 +107,11 @@ def _score_batch(
     targets = side.targets[side.predicts]
     if len(targets) == 0:
         return torch.zeros(0, len(OF_STUDENT if teacher is None else OF_BOTH))
-    ours = _Scorer.of(capture(student, side, READS, vocab_size=vocab_size, owner="student"), side)
+    if isinstance(student, EnsembleTeacher):
+        said = student.answer(batch, READS)
+    else:
+        said = capture(student, side, READS, vocab_size=vocab_size, owner="student")
+    ours = _Scorer.of(said, side)
     theirs = None if teacher is None else _Scorer.of(teacher.answer(batch, READS), side)
     _check_vocabularies(targets, ours, theirs)
     chunk = max(1, CHUNK_ELEMENTS // ours.vocabulary)

@@ -1,5 +1,6 @@
 """From a prepared recipe to what is trained: student, teacher, objectives, with weights loaded and checked."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -7,11 +8,13 @@ import torch
 
 from stillroom.core.progress import Advance
 from stillroom.data.collate import Collator
-from stillroom.recipe.models import describe, load_student, load_teacher
+from stillroom.recipe.models import describe, load_student, load_teacher, weights_digest
+from stillroom.recipe.other_teachers import sources
 from stillroom.recipe.prepare import Prepared, make_objectives
 from stillroom.recipe.schema import Recipe
 from stillroom.taps.prepare import prepare as prepare_taps
 from stillroom.taps.shape import model_shape
+from stillroom.teachers.ensemble import EnsembleTeacher, Live
 from stillroom.teachers.live import LiveTeacher, scan_weights
 from stillroom.teachers.teacher import Teacher
 from stillroom.training.pair import Pair
@@ -32,9 +35,9 @@ class Built:
     """Facts about the weights of "student" and "teacher"."""
 
     @property
-    def live(self) -> LiveTeacher | None:
+    def live(self) -> Live | None:
         """The teacher, where its weights are in memory."""
-        return self.teacher if isinstance(self.teacher, LiveTeacher) else None
+        return self.teacher if isinstance(self.teacher, Live) else None
 
     def listed(self) -> list[dict[str, Any]]:
         """The objectives as run.json lists them."""
@@ -72,9 +75,8 @@ def build(prepared: Prepared, advance: Advance) -> Built:
         teacher = prepared.cached
         described["teacher"] = _describe_cached(prepared)
     elif recipe.teacher is not None:
-        weights = load_teacher(recipe.teacher)
-        teacher = LiveTeacher(weights, vocab_size=prepared.vocab_size, vocabulary=prepared.vocabulary)
-        described["teacher"] = describe(weights, recipe.teacher.model, prepared.vocabulary)
+        teacher = load_live(prepared)
+        described["teacher"] = _describe_live(prepared, teacher)
     advance(1, 2)
     student = load_student(recipe.student, recipe.seed)
     scan_weights(student)
@@ -84,13 +86,56 @@ def build(prepared: Prepared, advance: Advance) -> Built:
     return Built(recipe, student, teacher, pair, described)
 
 
+def load_live(prepared: Prepared) -> Live:
+    """The teacher of the recipe, or all of its teachers as one, with their weights."""
+    choice = prepared.recipe.teacher
+    assert choice is not None
+    members = [
+        LiveTeacher(
+            load_teacher(choice.model_copy(update={"model": source})),
+            vocab_size=prepared.vocab_size,
+            vocabulary=prepared.vocabulary,
+        )
+        for source in sources(choice)
+    ]
+    if len(members) == 1:
+        return members[0]
+    return EnsembleTeacher(members, combine=choice.combine, shares=choice.shares)
+
+
+def teacher_digest(teacher: Live) -> str:
+    """Of the weights in memory, those of several teachers one after the other."""
+    digests = [weights_digest(each.model) for each in teacher.members]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _describe_live(prepared: Prepared, teacher: Live) -> dict[str, Any]:
+    choice = prepared.recipe.teacher
+    assert choice is not None
+    members = [
+        describe(each.model, source, prepared.vocabulary)
+        for each, source in zip(teacher.members, sources(choice), strict=True)
+    ]
+    if len(members) == 1:
+        return members[0]
+    return members[0] | {
+        "source": " + ".join(sources(choice)),
+        "model_type": " + ".join(each["model_type"] for each in members),
+        "parameters": sum(each["parameters"] for each in members),
+        "trained_parameters": sum(each["trained_parameters"] for each in members),
+        "sha256": teacher_digest(teacher),
+        "combine": choice.combine,
+        "members": members,
+    }
+
+
 def _describe_cached(prepared: Prepared) -> dict[str, Any]:
     """What run.json says of a teacher whose weights were not loaded."""
     assert prepared.cached is not None
     assert prepared.recipe.teacher is not None
     manifest = prepared.cached.store.manifest
     return {
-        "source": prepared.recipe.teacher.model,
+        "source": " + ".join(sources(prepared.recipe.teacher)),
         "model_type": prepared.cached.shape.model_type,
         "parameters": prepared.sizes["teacher"],
         "files_sha256": manifest.identity["teacher.weights"],
@@ -110,7 +155,7 @@ def _pair(prepared: Prepared, student: "PreTrainedModel", teacher: Teacher | Non
     pair = Pair(student, objectives, weights, shape, teacher and teacher.shape)
     prepare_taps(student, pair.student_requests)
     if teacher is not None:
-        if isinstance(teacher, LiveTeacher):
+        if isinstance(teacher, Live):
             teacher.check_distinct(student)
         teacher.prepare(pair.teacher_requests)
     return pair

@@ -11,13 +11,11 @@ import torch
 from stillroom.core.batch import Batch
 from stillroom.core.errors import BadInput
 from stillroom.core.progress import Display, Silent
-from stillroom.core.signals import Signals
-from stillroom.recipe.build import collator
-from stillroom.recipe.identity import autocast_type, identity, weights_hash
-from stillroom.recipe.models import load_teacher
+from stillroom.core.signals import Head, Request, Signals
+from stillroom.recipe.build import collator, load_live
+from stillroom.recipe.identity import autocast_type, identity, weight_sources, weights_hash
 from stillroom.recipe.prepare import Prepared, prepare
-from stillroom.recipe.schema import Recipe
-from stillroom.teachers.live import LiveTeacher
+from stillroom.recipe.schema import Recipe, Teacher
 from stillroom.teachers.store.answers import check_storable
 from stillroom.teachers.store.manifest import Manifest, differences
 from stillroom.teachers.store.writer import Ask, Plan, fill, locked, missing, open_plan
@@ -66,6 +64,7 @@ def write_cache(
             "the objectives of this recipe read nothing of a teacher, so there is nothing to cache"
         )
     check_storable(prepared.teacher_requests)
+    _check_mean(prepared.recipe.teacher, prepared.teacher_requests)
     versions = {package: version(package) for package in VERSIONS}
     plan = Plan(
         target,
@@ -107,12 +106,10 @@ def _compute(
     use_cpu = recipe.training.get("use_cpu") or not torch.cuda.is_available()
     device = torch.device("cpu" if use_cpu else "cuda")
     with display.task("Loading the teacher"):
-        teacher = LiveTeacher(
-            load_teacher(recipe.teacher), vocab_size=prepared.vocab_size, vocabulary=prepared.vocabulary
-        )
+        teacher = load_live(prepared)
         teacher.to(device)
         teacher.prepare(plan.requests)
-    _settle_weights(manifest, plan, recipe.teacher.model)
+    _settle_weights(manifest, plan, recipe.teacher)
     autocast = autocast_type(recipe)
 
     def answer(batch: Batch) -> Signals:
@@ -126,14 +123,24 @@ def _compute(
         fill(plan, manifest, indices, ask, advance)
 
 
-def _settle_weights(manifest: Manifest, plan: Plan, source: str) -> None:
+def _settle_weights(manifest: Manifest, plan: Plan, teacher: Teacher) -> None:
     """Weights of the Hub may have been fetched just now: hold them against those the cache was begun with."""
-    known = plan.identity["teacher.weights"] or weights_hash(source)
-    identity = manifest.identity | {"teacher.weights": known}
-    if manifest.files and (sentences := differences(plan.folder, manifest.identity, identity)):
-        raise BadInput("\n".join(sentences))
-    if known is not None:
-        manifest.identity = identity
+    for name, source in weight_sources(teacher).items():
+        known = plan.identity[name] or weights_hash(source)
+        identity = manifest.identity | {name: known}
+        if manifest.files and (sentences := differences(plan.folder, manifest.identity, identity)):
+            raise BadInput("\n".join(sentences))
+        if known is not None:
+            manifest.identity = identity
+
+
+def _check_mean(teacher: Teacher | None, requests: tuple[Request, ...]) -> None:
+    """A store knows one head, and the mean of probabilities is not what one head says."""
+    if teacher is not None and teacher.others and teacher.combine == "probabilities" and Head() in requests:
+        raise BadInput(
+            "teacher.combine: a cache holds the mean of probabilities as top tokens only; give the objectives on "
+            "logits top_k, or use combine: logits"
+        )
 
 
 def _identity(prepared: Prepared) -> dict[str, Any]:

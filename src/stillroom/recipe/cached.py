@@ -12,6 +12,7 @@ from stillroom.core.signals import Request
 from stillroom.recipe.identity import identity, weight_files
 from stillroom.recipe.schema import Recipe
 from stillroom.teachers.cached import CachedTeacher, unknown
+from stillroom.teachers.store.answers import check_storable
 from stillroom.teachers.store.keys import sample_key
 from stillroom.teachers.store.manifest import differences, read_manifest
 from stillroom.teachers.store.reader import Store
@@ -36,6 +37,7 @@ def open_cache(
     """
     assert recipe.teacher is not None
     assert recipe.teacher.cache is not None
+    check_storable(requests)  # no cache that is written for them would hold these either
     folder = Path(recipe.teacher.cache)
     wanted = identity(recipe, recipe.teacher, config, shape)
     if sentences := differences(folder, read_manifest(folder).identity, wanted):

@@ -18,6 +18,7 @@ NEEDS_TEACHER = ("agreement", "teacher_kl", "confidence_gap", "teacher_calibrati
 def find(recipe: "Recipe") -> Iterator[Problem]:
     """Every contradiction, with the key to change."""
     yield from _objectives(recipe)
+    yield from _teachers(recipe)
     yield from _data(recipe)
     yield from _evaluation(recipe)
     yield from _training(recipe)
@@ -25,6 +26,11 @@ def find(recipe: "Recipe") -> Iterator[Problem]:
         yield Problem(
             ("student", "lora"),
             "adapters on random weights cannot learn the language; use init: pretrained, or lora: null",
+        )
+    if recipe.student.config and recipe.student.init == "pretrained":
+        yield Problem(
+            ("student", "config"),
+            "the weights that are there fit their own configuration only; use init: random, or take config out",
         )
 
 
@@ -50,6 +56,22 @@ def _objectives(recipe: "Recipe") -> Iterator[Problem]:
         yield Problem(
             ("teacher", "cache"),
             "missing, and teacher.use: cached reads one; give the folder that `stillroom cache` wrote",
+        )
+
+
+def _teachers(recipe: "Recipe") -> Iterator[Problem]:
+    if recipe.teacher is None:
+        return
+    named = [recipe.teacher.model, *recipe.teacher.others]
+    for repeated in sorted({name for name in named if named.count(name) > 1}):
+        yield Problem(
+            ("teacher", "others"), f"{repeated} is named twice; name it once, and give it a larger share"
+        )
+    shares = recipe.teacher.shares
+    if shares is not None and len(shares) != len(named):
+        yield Problem(
+            ("teacher", "shares"),
+            f"{len(shares)} shares for {len(named)} teachers; give one each, model's first",
         )
 
 

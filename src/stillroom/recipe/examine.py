@@ -13,14 +13,14 @@ from stillroom.evaluation.evaluate_model import NEED_DATA, NEED_TEACHER, evaluat
 from stillroom.recipe.prepare import Prepared
 from stillroom.taps.capture import capture
 from stillroom.taps.tail import tail_mass
-from stillroom.teachers.live import LiveTeacher
+from stillroom.teachers.ensemble import EnsembleTeacher, Live
 
 
 class Examiner:
     """Holds the exam: text, prompts, metrics. Remembers the answers by role."""
 
     def __init__(
-        self, prepared: Prepared, collator: Collator, teacher: LiveTeacher | None, display: Display
+        self, prepared: Prepared, collator: Collator, teacher: Live | None, display: Display
     ) -> None:
         self.prepared, self.collator, self.teacher, self.display = prepared, collator, teacher, display
         self.wishes = prepared.recipe.evaluation
@@ -35,10 +35,17 @@ class Examiner:
         return self._marks(model, role, title, self.metrics, self.teacher)
 
     def teacher_marks(self) -> dict[str, float]:
-        """The same for the teacher, but for what compares it with itself."""
+        """The same for the teacher, but for what compares it with itself. Several teachers write no answers."""
         if self.teacher is None:
             return {}
         own = [metric for metric in self.metrics if metric not in NEED_TEACHER]
+        if isinstance(self.teacher, EnsembleTeacher):
+            with self.display.task("Evaluating the teachers") as advance:
+                values, _ = self._evaluate(
+                    self.teacher, [each for each in own if each in NEED_DATA], None, [], None
+                )
+                advance(1, 1)
+            return values
         return self._marks(self.teacher.model, "teacher", "Evaluating the teacher", own, None)
 
     def quick_marks(self, model: nn.Module) -> dict[str, float]:
@@ -59,9 +66,9 @@ class Examiner:
         """How much probability the models give to head rows outside the shared vocabulary, on some held-out text."""
         dataset = self.prepared.evaluation or self.prepared.train
         items = [dataset[index] for index in range(min(8, len(dataset)))]
-        models = {"student": student} | ({"teacher": self.teacher.model} if self.teacher else {})
+        teachers = [("teacher", each.model) for each in self.teacher.members] if self.teacher else []
         notes = []
-        for role, model in models.items():
+        for role, model in [("student", student), *teachers]:
             device = next(model.parameters()).device
             inputs = {name: value.to(device) for name, value in self.collator(items).items()}
             side = Batch.from_inputs(inputs).student
@@ -78,7 +85,7 @@ class Examiner:
         return notes
 
     def _marks(
-        self, model: nn.Module, role: str, title: str, metrics: list[str], teacher: LiveTeacher | None
+        self, model: nn.Module, role: str, title: str, metrics: list[str], teacher: Live | None
     ) -> dict[str, float]:
         prompts = self.prepared.prompts
         if not metrics and not prompts:
@@ -94,7 +101,12 @@ class Examiner:
         return values
 
     def _evaluate(
-        self, model: nn.Module, metrics: list[str], teacher: LiveTeacher | None, prompts: list, progress: Any
+        self,
+        model: nn.Module | EnsembleTeacher,
+        metrics: list[str],
+        teacher: Live | None,
+        prompts: list,
+        progress: Any,
     ) -> tuple[dict[str, float], list[dict[str, str]]]:
         return evaluate_model(
             model,

@@ -19,6 +19,8 @@ def find_problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _model(("student", "model"), recipe.student.model)
     if recipe.teacher is not None:
         yield from _model(("teacher", "model"), recipe.teacher.model)
+        for number, source in enumerate(recipe.teacher.others):
+            yield from _model(("teacher", "others", number), source)
         if recipe.teacher.use == "cached" and recipe.teacher.cache is not None:
             yield from _cache(("teacher", "cache"), os.path.abspath(recipe.teacher.cache))
     yield from _data(("data", "train"), recipe.data.train)

@@ -13,7 +13,7 @@ import copy
 import random
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,14 +92,14 @@ class Forecast:
 
 
 def counted_terms(
-    pair: Pair, teacher_model: nn.Module | None, optimizer: str, momentum: bool
+    pair: Pair, teacher_models: Sequence[nn.Module], optimizer: str, momentum: bool
 ) -> dict[str, int]:
-    """The terms that follow from sizes alone, in bytes."""
+    """The terms that follow from sizes alone, in bytes. `teacher_models` are those in memory."""
     trained = [each for each in pair.parameters() if each.requires_grad]
     gradients = sum(each.numel() * each.element_size() for each in trained)
     return {
         WEIGHTS: _bytes(pair),
-        TEACHER: 0 if teacher_model is None else _bytes(teacher_model),
+        TEACHER: sum(map(_bytes, teacher_models)),
         GRADIENTS: gradients,
         OPTIMIZER: int(states(optimizer, momentum) * gradients),
     }

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stillroom.recipe.models import load_config
 from stillroom.recipe.schema import Recipe, Teacher
 
 if TYPE_CHECKING:
@@ -32,9 +33,30 @@ def identity(
         "teacher.weights": weights_hash(teacher.model),
         "teacher.config": _config_hash(config),
         **{f"teacher.{name}": value for name, value in asdict(shape).items() if name != "vocabulary"},
+        **_others(teacher),
         "precision.weights": _dtype(teacher, config),
         "precision.autocast": autocast_type(recipe),
     }
+
+
+def _others(teacher: Teacher) -> dict[str, Any]:
+    """Nothing where there is one teacher, so that caches of one stay what they were."""
+    if not teacher.others:
+        return {}
+    fields: dict[str, Any] = {"teacher.combine": teacher.combine}
+    if teacher.shares is not None:
+        fields["teacher.shares"] = teacher.shares
+    for name, source in weight_sources(teacher).items():
+        if source != teacher.model:
+            fields[name] = weights_hash(source)
+            fields[name.replace("weights", "config")] = _config_hash(load_config(source, "teacher.others"))
+    return fields
+
+
+def weight_sources(teacher: Teacher) -> dict[str, str]:
+    """Folder or Hub name behind each field of the identity that is a hash of weights."""
+    others = {f"teacher.others.{number}.weights": each for number, each in enumerate(teacher.others)}
+    return {"teacher.weights": teacher.model, **others}
 
 
 def autocast_type(recipe: Recipe) -> str:

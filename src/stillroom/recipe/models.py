@@ -4,9 +4,10 @@ Weights come from safetensors only and no code of a repository is executed. What
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stillroom.core.errors import BadInput
@@ -30,12 +31,21 @@ def load_tokenizer(source: str, role: str) -> "PreTrainedTokenizerBase":
     )
 
 
-def load_config(source: str, role: str) -> "PreTrainedConfig":
+def load_config(source: str, role: str, changes: Mapping[str, Any] = MappingProxyType({})) -> "PreTrainedConfig":
+    """Of a model, with `changes` of entries that its kind of model has."""
     from transformers import AutoConfig
 
-    config = _loaded(
-        role, "model", source, lambda: AutoConfig.from_pretrained(source, trust_remote_code=False)
-    )
+    def load() -> "tuple[PreTrainedConfig, dict[str, Any]]":
+        return AutoConfig.from_pretrained(
+            source, trust_remote_code=False, return_unused_kwargs=True, **changes
+        )
+
+    config, unknown = _loaded(role, "model", source, load)
+    if unknown:
+        raise BadInput(
+            f"{role}.config: {min(unknown)!r} is no entry of the configuration of a {config.model_type} model; see "
+            f"config.json of {source}"
+        )
     if config._attn_implementation not in ATTENTION:
         raise BadInput(
             f"{role}: {source} asks for the attention implementation {config._attn_implementation!r}, which would run "
@@ -72,7 +82,9 @@ def load_student(choice: "Student", seed: int) -> "PreTrainedModel":
     dtype = "auto" if choice.dtype == "auto" else getattr(torch, choice.dtype)
     if choice.init == "random":
         settings = {} if dtype == "auto" else {"dtype": dtype}
-        model = AutoModelForCausalLM.from_config(load_config(choice.model, "student"), **settings)
+        model = AutoModelForCausalLM.from_config(
+            load_config(choice.model, "student", choice.config), **settings
+        )
     else:
         model = _weights(choice.model, "student", dtype)
     if choice.lora is not None:
@@ -123,14 +135,16 @@ def _with_adapters(model: "PreTrainedModel", lora: Any) -> Any:
 
 
 def _loaded(role: str, what: str, source: str, load: Callable[[], T]) -> T:
+    from huggingface_hub.errors import StrictDataclassError  # an entry of the wrong type; no kind of ValueError
     from safetensors import SafetensorError  # a damaged file; no kind of OSError
 
     path = Path(source).expanduser()
     try:
         with quiet():
             return load()
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError, StrictDataclassError) as error:
+        why = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
+        reason = (str(why).strip() or type(why).__name__).splitlines()[0]
         if path.is_dir():
             held = ", ".join(sorted(each.name for each in path.iterdir())[:8]) or "nothing"
             raise BadInput(

@@ -1,7 +1,8 @@
 """Everything that can be known and refused before a weight is loaded: tokenizers, text, vocabularies, objectives."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,9 @@ from stillroom.core.objective import Objective
 from stillroom.core.progress import Display, Silent
 from stillroom.core.shape import ModelShape
 from stillroom.core.signals import Request
+from stillroom.recipe.identity import weights_hash
 from stillroom.recipe.models import check_causal, empty_model, load_config, load_tokenizer
+from stillroom.recipe.other_teachers import match_with, read_others, try_together
 from stillroom.recipe.schema import PYTHON_DOCS, Recipe
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
     display = display or Silent()
     with display.task("Reading models and text") as advance:
         advance(0, 3, "tokenizers")
-        configs = {"student": load_config(recipe.student.model, "student")}
+        configs = {"student": load_config(recipe.student.model, "student", recipe.student.config)}
         check_causal(configs["student"], recipe.student.model, "student")
         tokenizer = load_tokenizer(recipe.student.model, "student")
         if recipe.teacher is not None:
@@ -72,16 +75,21 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
             if recipe.data.template == "chat":
                 _check_templates(tokenizers)
         match = shared_vocabulary(tokenizers, configs)
-        rows = {role: config.get_text_config().vocab_size for role, config in configs.items()}
-        vocab_size, vocabulary = rows["student"], match.identity
-        if len(set(rows.values())) > 1:
+        others = read_others(recipe, tokenizer, configs["student"])
+        rows = [each.get_text_config().vocab_size for each in (*configs.values(), *others)]
+        vocab_size, vocabulary = rows[0], match.identity
+        if len(set(rows)) > 1:
             vocab_size = match.shared
+            theirs = " and ".join(map(str, rows[1:]))
             notes.append(
-                f"The heads have {rows['student']} (student) and {rows['teacher']} (teacher) rows over one "
-                f"tokenizer; both are trimmed to the {vocab_size} that it defines."
+                f"The heads have {rows[0]} (student) and {theirs} (teacher) rows over one tokenizer; "
+                f"{'both' if not others else 'all'} are trimmed to the {vocab_size} that it defines."
             )
         advance(1, 3, "objectives")
         sizes, shapes, requests = _try_objectives(recipe, configs, vocab_size, vocabulary)
+        if recipe.teacher is not None:
+            sizes["teacher"], found = try_together(recipe.teacher, others, vocab_size, requests, sizes)
+            notes += found
         advance(2, 3, "text")
         prepared = _encode(recipe, tokenizer, vocab_size, vocabulary, sizes, notes)
         _check_room(prepared, configs)
@@ -98,7 +106,7 @@ def _check_room(prepared: Prepared, configs: "Mapping[str, PreTrainedConfig]") -
     """Answers are written after hours of training; whether they fit is known now."""
     wishes, teacher = prepared.recipe.evaluation, prepared.recipe.teacher
     longest = max((len(prompt.ids) for prompt in prepared.prompts), default=0)
-    teacher_writes = teacher is not None and teacher.use == "live" and wishes.baselines
+    teacher_writes = teacher is not None and teacher.use == "live" and not teacher.others and wishes.baselines
     for role in ("student", "teacher") if teacher_writes else ("student",):
         config = configs[role]
         positions = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
@@ -114,28 +122,29 @@ def make_objectives(recipe: Recipe) -> dict[str, Objective]:
     """New objectives by their names in curves and tables."""
     from stillroom.objectives import find
 
-    return {
-        name: find(choice.use)(**choice.settings)
-        for name, choice in zip(recipe.objective_names, recipe.objectives, strict=True)
-    }
+    made = {}
+    for number, (name, choice) in enumerate(zip(recipe.objective_names, recipe.objectives, strict=True)):
+        with _about(number):
+            made[name] = find(choice.use)(**choice.settings)
+    return made
+
+
+@contextmanager
+def _about(number: int, words: str = "") -> Iterator[None]:
+    """Says of a complaint which of the recipe's objectives it is about."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"objectives.{number}: {words}{error}") from error
 
 
 def shared_vocabulary(
     tokenizers: "Mapping[str, PreTrainedTokenizerBase]", configs: "Mapping[str, PreTrainedConfig]"
 ) -> "VocabularyMatch":
     """What "student" and, if there is one, "teacher" share; `BadInput` where they do not share a vocabulary."""
-    from stillroom.alignment.vocabulary import compare_vocabularies
-
-    student, teacher = tokenizers["student"], tokenizers.get("teacher", tokenizers["student"])
-    rows = {role: config.get_text_config().vocab_size for role, config in configs.items()}
-    return compare_vocabularies(
-        student.get_vocab(),
-        teacher.get_vocab(),
-        rows["student"],
-        rows.get("teacher", rows["student"]),
-        lambda text: student.encode(text, add_special_tokens=False),
-        lambda text: teacher.encode(text, add_special_tokens=False),
-    )
+    student = tokenizers["student"], configs["student"]
+    teacher = tokenizers.get("teacher", student[0]), configs.get("teacher", student[1])
+    return match_with(student[0], teacher[0], student[1], teacher[1])
 
 
 def _check_templates(tokenizers: "Mapping[str, PreTrainedTokenizerBase]") -> None:
@@ -170,12 +179,19 @@ def _try_objectives(
     Parameters and shape of each model, and what the objectives read of the teacher.
     """
     from stillroom.taps.shape import model_shape
+    from stillroom.taps.structure import check_structure
 
     models = {role: empty_model(config) for role, config in configs.items()}
     shapes = {role: model_shape(model, vocab_size, vocabulary) for role, model in models.items()}
     requests: dict[Request, None] = {}
-    for objective in make_objectives(recipe).values():
-        reads = objective.setup(shapes["student"], shapes.get("teacher", shapes["student"]))
+    for number, objective in enumerate(make_objectives(recipe).values()):
+        with _about(number):
+            reads = objective.setup(shapes["student"], shapes.get("teacher", shapes["student"]))
+            _check_measured(objective, recipe)
+        for role, asked in (("student", reads.student), ("teacher", reads.teacher)):
+            if role in models:
+                with _about(number, f"{recipe.objectives[number].use} cannot be asked of the {role}: "):
+                    check_structure(models[role], asked)
         if reads.teacher and recipe.teacher is None:
             raise BadInput(
                 f"{type(objective).__name__} reads signals of a teacher; name one under teacher.model"
@@ -183,6 +199,16 @@ def _try_objectives(
         requests |= dict.fromkeys(reads.teacher)
     sizes = {role: sum(each.numel() for each in model.parameters()) for role, model in models.items()}
     return sizes, shapes, tuple(requests)
+
+
+def _check_measured(objective: Objective, recipe: Recipe) -> None:
+    """What was measured on a teacher says nothing of another one."""
+    for path, weights in objective.measured_on().items():
+        if recipe.teacher is not None and weights_hash(recipe.teacher.model) not in (None, weights):
+            raise BadInput(
+                f"{path} was written for another teacher: its weights are not those of {recipe.teacher.model}; run "
+                "`stillroom match-heads` on this recipe"
+            )
 
 
 def _encode(

@@ -109,8 +109,9 @@ def _declared(prepared: Prepared, built: Built) -> list[Verdict]:
     ]
     if built.live is None:
         return verdicts
-    awake = any(module.training for module in built.live.model.modules())
-    trained = any(each.requires_grad for each in built.live.model.parameters())
+    models = [each.model for each in built.live.members]
+    awake = any(module.training for model in models for module in model.modules())
+    trained = any(each.requires_grad for model in models for each in model.parameters())
     if awake or trained:
         what = "in training mode" if awake else "not frozen"
         verdicts.append(
@@ -291,13 +292,13 @@ def _shifted(batch: Batch, by: int, rows: int) -> Batch:
 
 
 def _forecast(prepared: Prepared, built: Built, arguments: "TrainingArguments") -> Forecast:
-    model = None if built.live is None else built.live.model
+    models = [] if built.live is None else [each.model for each in built.live.members]
     steps = _steps(prepared, arguments)
     optimizer = prepared.recipe.training.get("optim") or str(
         getattr(arguments.optim, "value", arguments.optim)
     )
     has_momentum = "momentum" in (arguments.optim_args or "")
-    terms = forecasts.counted_terms(built.pair, model, optimizer, has_momentum)
+    terms = forecasts.counted_terms(built.pair, models, optimizer, has_momentum)
     loaded = terms[forecasts.WEIGHTS] + terms[forecasts.TEACHER]
     available = forecasts.available_memory(arguments.device) + loaded
     if arguments.deepspeed or arguments.fsdp or sum(terms.values()) > available:

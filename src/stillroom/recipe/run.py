@@ -27,9 +27,9 @@ from stillroom.core.record import (
 )
 from stillroom.evaluation.evaluate_model import NEED_DATA
 from stillroom.recipe import folder
-from stillroom.recipe.build import build, collator
+from stillroom.recipe.build import build, collator, teacher_digest
 from stillroom.recipe.examine import Examiner
-from stillroom.recipe.models import quiet, weights_digest
+from stillroom.recipe.models import quiet
 from stillroom.recipe.prepare import Prepared, prepare
 from stillroom.recipe.readiness import examine
 from stillroom.recipe.schema import Recipe
@@ -157,7 +157,7 @@ class _Run:
         if self.live is None or not self.is_main:
             return
         facts = self.summary.models["teacher"]
-        facts["unchanged"] = weights_digest(self.live.model) == facts["sha256"]
+        facts["unchanged"] = teacher_digest(self.live) == facts["sha256"]
         if not facts["unchanged"]:
             sentence = (
                 "The teacher's weights changed while the student was trained: the run is worth nothing."

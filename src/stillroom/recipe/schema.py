@@ -20,7 +20,7 @@ PYTHON_DOCS = "python-docs"
 METRICS = ("loss", "perplexity", "agreement", "teacher_kl", "rouge_l")
 
 _LATER = {
-    "teacher": ("ensemble", "served"),
+    "teacher": ("served",),
     "tokens": ("student", "mixed", "speculative", "teacher"),
 }
 
@@ -33,6 +33,9 @@ def _not_boolean(value: Any) -> Any:
 
 def _known_use(section: str, *known: str) -> Any:
     def check(value: Any) -> Any:
+        if section == "teacher" and value == "ensemble":
+            sentence = "several teachers need no word here: name the first under model, the rest under others"
+            raise wrong(sentence)
         if value in _LATER[section]:
             names = " and ".join(map(repr, known))
             sentence = f"{value!r} is a name reserved for a later version; this one knows {names}"
@@ -85,6 +88,9 @@ class Student(Section):
     """Model and tokenizer: a local folder or a name on the hub."""
     init: Literal["pretrained", "random"] = "pretrained"
     """`pretrained` loads the weights; `random` makes new ones of the same architecture, from `seed`."""
+    config: dict[str, Any] = {}
+    """Entries that replace those of the model's configuration, such as `num_attention_heads: 2`; only with
+    `init: random`."""
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     """Number format of the weights; `auto` keeps that of the files. (`training.bf16` computes in bfloat16
     beside it.)"""
@@ -100,6 +106,13 @@ class Teacher(Section):
     not loaded."""
     model: Source
     """Model and tokenizer: a local folder or a name on the hub."""
+    others: list[Source] = []
+    """Further teachers with the same vocabulary, folders or names on the hub: they and `model` speak as one. What is
+    asked of attention and hidden states is answered by `model` alone."""
+    combine: Literal["logits", "probabilities"] = "logits"
+    """What is averaged where there are `others`: `logits`, or `probabilities`."""
+    shares: list[Annotated[Number, Field(gt=0)]] | None = None
+    """How much each teacher counts in that mean, `model` first; divided by their sum; null: all alike."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the weights; `auto` keeps that of the files."""
     cache: Source | None = None

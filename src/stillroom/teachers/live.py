@@ -31,6 +31,11 @@ class LiveTeacher:
         self.vocab_size = vocab_size
         self.shape: ModelShape = model_shape(model, vocab_size, vocabulary)
 
+    @property
+    def members(self) -> "tuple[LiveTeacher, ...]":
+        """Itself, as the only one: see `stillroom.teachers.ensemble`."""
+        return (self,)
+
     def prepare(self, requests: Collection[Request]) -> None:
         """Check once, before training, that the model can answer `requests`: see `stillroom.taps.prepare`."""
         prepare(self.model, requests)
