@@ -1,0 +1,1 @@
+"""The claims of the squeezing-heads paper, checked: run algebra.py."""
