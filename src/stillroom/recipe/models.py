@@ -31,7 +31,9 @@ def load_tokenizer(source: str, role: str) -> "PreTrainedTokenizerBase":
     )
 
 
-def load_config(source: str, role: str, changes: Mapping[str, Any] = MappingProxyType({})) -> "PreTrainedConfig":
+def load_config(
+    source: str, role: str, changes: Mapping[str, Any] = MappingProxyType({})
+) -> "PreTrainedConfig":
     """Of a model, with `changes` of entries that its kind of model has."""
     from transformers import AutoConfig
 
@@ -135,11 +137,11 @@ def _with_adapters(model: "PreTrainedModel", lora: Any) -> Any:
 
 
 def _loaded(role: str, what: str, source: str, load: Callable[[], T]) -> T:
-    from huggingface_hub.errors import StrictDataclassError  # an entry of the wrong type; no kind of ValueError
-    from safetensors import SafetensorError  # a damaged file; no kind of OSError
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
 
     path = Path(source).expanduser()
-    try:
+    try:  # a damaged file is no kind of OSError, an entry of the wrong type no kind of ValueError
         with quiet():
             return load()
     except (OSError, ValueError, KeyError, ImportError, SafetensorError, StrictDataclassError) as error:
