@@ -180,6 +180,8 @@ def page(found: Mapping[str, Any], command: str) -> str:
             "",
             markdown_table(heads, pairs),
             "",
+            sensitive(found),
+            "",
             "What pre-training took, mean of the seeds (seconds of a machine that others used, too):",
             "",
             markdown_table(["", "trained tokens", "seconds", "KL to the teachers"], costs),
@@ -187,6 +189,18 @@ def page(found: Mapping[str, Any], command: str) -> str:
             f"Fine-tuning: {settings}; batches of 32, no epoch chosen by its mark.",
             "",
         ]
+    )
+
+
+def sensitive(found: Mapping[str, Any]) -> str:
+    """Whether the marks say anything about pre-training, in a sentence."""
+    marks = found["variants"][UNTRAINED]["marks"]
+    told = [TITLES[task] for task in TASKS if (marks[task]["difference"]["high"] or 0.0) < 0]
+    if told:
+        return f"Without pre-training the student is worse (95 % interval) in {', '.join(told)}, and in nothing else."
+    return (
+        f"On no task is the student that was not pre-trained worse than {found['against']} (95 % interval): at this "
+        "size fine-tuning says nothing about pre-training, and only the held-out loss tells the variants apart."
     )
 
 

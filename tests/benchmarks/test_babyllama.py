@@ -110,3 +110,9 @@ def test_the_table_pairs_by_seed():
     assert "| commonest label |  | 0.250 | 0.250 | 0.250 | 0.250 |" in text
     assert "| not pre-trained |  | 0.500 ± 0.000 |" in text
     assert "| better | -0.350 [" in text
+    assert "fine-tuning says nothing about pre-training" in text
+    for seed in (1, 2):
+        rows["BabyLLaMA"][seed]["mrpc"] = 0.7 + 0.01 * seed
+    assert "worse (95 % interval) in MRPC F1, and in nothing else" in glue.page(
+        json.loads(json.dumps(glue.content(rows, compared, "BabyLLaMA"))), "command"
+    )

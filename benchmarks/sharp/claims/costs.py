@@ -2,7 +2,7 @@
 
 import math
 
-from claims.finding import Finding
+from findings import Finding
 
 WIDTH, SIZE, LENGTH, GRANULARITIES = 768, 384, 512, 3
 OPT_125M = 125_000_000

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from findings import Finding
 from torch import Tensor
 
-from claims.finding import Finding
 from stillroom.numerics.projection import effective_rank, smallest_overlap
 
 PAPER_WIDTH, PAPER_SIZE, EPSILON = 768, 384, 0.01

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from findings import Finding
 from torch import Tensor
 
-from claims.finding import Finding
 from claims.frames import gaussian, independent, joint
 
 

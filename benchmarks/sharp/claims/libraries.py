@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from findings import Finding
 from torch import Tensor
 from transformers import (
     GPT2Config,
@@ -13,8 +14,6 @@ from transformers import (
     OPTForCausalLM,
     PreTrainedModel,
 )
-
-from claims.finding import Finding
 
 FAMILIES = ("GPT-2", "OPT", "Llama")
 

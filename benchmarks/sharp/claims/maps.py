@@ -3,9 +3,8 @@
 from typing import Literal
 
 import torch
+from findings import Finding
 from torch import Tensor
-
-from claims.finding import Finding
 
 Inputs = Literal["with bias", "without bias", "centered"]
 

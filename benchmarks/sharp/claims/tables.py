@@ -4,7 +4,7 @@ import math
 from statistics import mean
 from typing import Any
 
-from claims.finding import Finding
+from findings import Finding
 
 TEACHERS = ("350M", "1.3B", "2.7B", "6.7B")
 

@@ -165,7 +165,7 @@ def summary(rows: list[dict[str, Any]], model: str) -> str:
     some = [row for row in rows if row["model"] == model]
     near, far = (statistics.mean(row[key] for row in some) for key in ("outside", "all pairs, outside"))
     ends = min(row["all pairs, least"] for row in some), max(row["all pairs, largest"] for row in some)
-    return f"{near:.1%} of neighbors, {far:.1%} of any two heads of a layer, which have {ends[0]:.2f} to {ends[1]:.2f}"
+    return f"{near:.1%} of neighbors, {far:.1%} of any two heads (first {FIRST} texts: {ends[0]:.2f} to {ends[1]:.2f})"
 
 
 def layers() -> Finding:
