@@ -76,6 +76,16 @@ def test_a_run_of_a_text_that_is_another_one_now_is_made_anew(tmp_path):
     assert state(first) == "made with another content of data.eval"
 
 
+def test_a_run_of_groups_that_are_others_now_is_made_anew(tmp_path):
+    groups = tmp_path / "head_groups.json"
+    groups.write_text("one")
+    first, *_ = schedule(read_plan(written(tmp_path)), tmp_path / "runs").runs({})
+    done(first, objectives=[{"files": {str(groups): hashlib.sha256(b"one").hexdigest()}}])
+    assert state(first) == "done"
+    groups.write_text("two!")
+    assert state(first) == f"made with another content of {groups}"
+
+
 def test_another_teacher_in_the_same_place_is_examined_anew(tmp_path):
     """Marks of a teacher are told apart by its weights, and by its whole name: many folders end in "student"."""
     plan = read_plan(written(tmp_path, test={"on": {"dolly": None}}))

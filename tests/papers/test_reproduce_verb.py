@@ -1,6 +1,7 @@
 """`stillroom reproduce` on the command line: the list, the file, and what would be run."""
 
 import json
+import signal
 
 import pytest
 import typer
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from stillroom.cli.reproduce import reproduce
 from stillroom.core.errors import BadInput
 from stillroom.reproduce.catalog import find
+from stillroom.reproduce.reproduce import Reproduction
 
 app = typer.Typer()
 app.command()(reproduce)
@@ -42,3 +44,15 @@ def test_a_dry_run_names_the_runs(tmp_path):
     assert said(*words, "--seeds", "7,").split() == ["supervised_kd-seed7", "sharp-seed7"]
     with pytest.raises(BadInput, match="did you mean max_steps"):
         said(*words, "--set", "training.max_step=3")
+
+
+def test_the_end_says_where_everything_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "stillroom.reproduce.reproduce.reproduce", lambda *_, **__: Reproduction("done", "# ours\n", {})
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        told = said("shd/table7", "--output", str(tmp_path))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told == f"# ours\n\n{tmp_path}/compare.json, .csv, .md and .html\n"

@@ -56,3 +56,13 @@ def test_what_is_learned_may_not_differ(started, tmp_path, changes, says):
     (tmp_path / "old" / "manifest.json").touch()
     with pytest.raises(BadInput, match=says):
         folder.claim(recipe_with(started, tmp_path / "new", **changes), resume=True, overwrite=False)
+
+
+def test_a_file_that_an_objective_read_may_not_have_changed(started, tmp_path):
+    recipe, summary = recipe_with(started, tmp_path / "new"), RunSummary(name="a")
+    folder.check_same_files(recipe, {"groups.json": "other"})  # a run of before such files were noted
+    summary.objectives = [{"files": {"groups.json": "one"}}]
+    write_summary(started, summary)
+    folder.check_same_files(recipe, {"groups.json": "one", "new.json": "two"})
+    with pytest.raises(BadInput, match=r"groups\.json changed since"):
+        folder.check_same_files(recipe, {"groups.json": "other"})

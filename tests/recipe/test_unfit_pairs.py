@@ -19,14 +19,14 @@ torch.set_num_threads(1)
 SQUEEZE = "attention.squeeze_heads"
 
 
-def llama(vocab_size: int, heads: int, layers: int = 2) -> tf.PreTrainedConfig:
+def llama(vocab_size: int, heads: int, layers: int = 2, positions: int = 256) -> tf.PreTrainedConfig:
     return tf.LlamaConfig(
         vocab_size=vocab_size,
         hidden_size=8 * heads,
         intermediate_size=16,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        max_position_embeddings=256,
+        max_position_embeddings=positions,
         pad_token_id=1,
         bos_token_id=0,
         eos_token_id=0,
@@ -42,8 +42,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     configs = {
         "two": llama(size, 2),
         "four": llama(size, 4),
-        "deep": llama(size, 4, layers=3),
+        "deep": llama(size, 4, layers=3, positions=24),
         "falcon": tf.FalconConfig(**ids, hidden_size=32, num_hidden_layers=2, num_attention_heads=4),
+        "short": tf.GPT2Config(**ids, n_embd=32, n_layer=2, n_head=2, n_positions=24),
         "mamba": tf.MambaConfig(**ids, hidden_size=32, num_hidden_layers=2, state_size=4),
     }
     for name, config in configs.items():
@@ -161,3 +162,30 @@ def test_groups_serve_the_teacher_that_they_were_measured_on(place: Path, tmp_pa
         BadInput, match=rf"{path}: expected groups of 4 teacher heads for 2 .*written for 6 and 2"
     ):
         prepared(place, "two", "filled", matched)
+
+
+def test_answers_to_nothing_are_refused_before_training(place: Path) -> None:
+    """Plain text continues an empty prompt, and no model continues no tokens."""
+    text = jsonl(place / "text.jsonl", [{"text": each["output"]} for each in QUESTIONS[:8]])
+    values = {
+        "student": {"model": str(place / "two")},
+        "data": {"train": str(text), "eval": str(text), "template": "plain", "max_length": 64},
+        "objectives": ["hard.cross_entropy"],
+        "training": {"max_steps": 1, "use_cpu": True, "gradient_accumulation_steps": 1},
+        "output": str(place / "run"),
+    }
+    with pytest.raises(BadInput, match=r"evaluation\.prompts: held-out text has no prompt"):
+        prepare(load_recipe(values=values))
+    assert not prepare(load_recipe(values=values | {"evaluation": {"prompts": 0}})).prompts
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_text_beyond_a_table_of_positions_is_refused(place: Path, role: str) -> None:
+    """LLaMA's positions are computed and go on, those of GPT-2 are rows."""
+    models = {"student": "two", "teacher": "four"}
+    prepared(place, "two", "deep", SQUEEZE)
+    models[role] = "short"
+    with pytest.raises(
+        BadInput, match=rf"data\.max_length: .* but the {role} \(gpt2\) has 24 positions; lower"
+    ):
+        prepared(place, models["student"], models["teacher"], "logits.reverse_kl")

@@ -62,7 +62,8 @@ def reproduce(
     from stillroom.reproduce.reproduce import prepare, preview
     from stillroom.reproduce.reproduce import reproduce as run
 
-    known = prepare(name, scale)[0].comparison.get("seeds") or [10]
+    experiment, folder = prepare(name, scale, output)
+    known = experiment.comparison.get("seeds") or [10]
     chosen = () if seeds is None else seeds_from(seeds, known)
     if dry_run:
         print("\n".join(preview(name, scale, output, only or (), chosen, set_ or ())))
@@ -86,6 +87,9 @@ def reproduce(
         command=typed(sys.argv[1:]),
         say=say,
     )
-    print(json.dumps(made.content, indent=2, ensure_ascii=False) if as_json else made.text)
+    if as_json:
+        print(json.dumps(made.content, indent=2, ensure_ascii=False))
+    elif made.text:
+        print(f"{made.text}\n{folder / 'compare'}.json, .csv, .md and .html")
     if made.exit != "done":
         raise typer.Exit(130 if made.exit == "stopped" else 1)

@@ -1,11 +1,10 @@
 """Which runs a comparison needs, in which order, and what of them lies on disk already.
 
 Seed by seed, all variants of a seed before the next one: a comparison that is stopped is still paired. A finished run
-is taken as it is only if its resolved recipe is the one asked for now, and files of its text hold what they held; all
+is taken as it is only if its resolved recipe is the one asked for now, and files that it read hold what they held; all
 others are made anew, never mixed.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 from stillroom.compare.plan import OWNED, Plan, fixed_rate, resolve
 from stillroom.core.errors import BadInput
 from stillroom.core.record import RECIPE, SUMMARY, RunSummary, read_summary
+from stillroom.recipe.identity import content_hash
 from stillroom.recipe.load import load_recipe
 from stillroom.recipe.schema import Recipe
 
@@ -135,7 +135,7 @@ def state(run: Run) -> str:
     except BadInput as error:
         return f"made with a recipe that is refused now ({str(error).splitlines()[0]})"
     if not keys:
-        keys = [f"content of {key}" for key in _changed_texts(run, summary)]
+        keys = [f"content of {key}" for key in _changed_files(run, summary)]
     return f"made with another {', '.join(keys[:3])}" if keys else "done"
 
 
@@ -158,13 +158,15 @@ def _differing(run: Run, free: frozenset[str]) -> list[str]:
     return [key for key in now | before if key not in free and _unlike(key, before, now)]
 
 
-def _changed_texts(run: Run, summary: RunSummary) -> list[str]:
-    """Local files that the run has read and that hold something else now."""
+def _changed_files(run: Run, summary: RunSummary) -> list[str]:
+    """Local files that the run has read and that hold something else now: its text, and what objectives name."""
     data = run.recipe.data
     sources = {"train": data.train, "eval": data.eval}
     now = {split: _sha256(Path(source).expanduser()) for split, source in sources.items() if source}
     before = {split: summary.data.get(split, {}).get("sha256") for split in now}
-    return [f"data.{split}" for split in now if now[split] and before[split] not in (None, now[split])]
+    texts = [f"data.{split}" for split in now if now[split] and before[split] not in (None, now[split])]
+    read = [known for each in summary.objectives for known in each.get("files", {}).items()]
+    return texts + [path for path, known in read if _sha256(Path(path).expanduser()) not in (None, known)]
 
 
 def _sha256(path: Path) -> str | None:
@@ -177,8 +179,7 @@ def _sha256(path: Path) -> str | None:
 
 @lru_cache(maxsize=64)  # asked for every run, several times
 def _file_sha256(path: Path, _changed: int, _size: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return content_hash(path)
 
 
 def choose(losses: Mapping[float, float]) -> float:

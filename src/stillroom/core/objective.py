@@ -59,6 +59,10 @@ class Objective(nn.Module, ABC):
         """Sentences that a person should see before training, known after `setup`."""
         return []
 
+    def files(self) -> list[str]:
+        """Files that its settings name and that it has read; known after `setup`."""
+        return []
+
     def measured_on(self) -> dict[str, str]:
         """Files that it has read, each with the SHA-256 of the teacher's weights that it was measured on, as
         `stillroom cache` notes it; known after `setup`."""

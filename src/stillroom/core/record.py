@@ -53,7 +53,7 @@ class RunSummary:
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
     """For "train" and "eval": source, samples, response_tokens, sha256, and counts of what was dropped or cut."""
     objectives: list[dict[str, Any]] = field(default_factory=list)
-    """For each: use, weight, additive, terms, settings."""
+    """For each: use, weight, additive, terms, settings, files that it has read with the sha256 of their content."""
     steps: int = 0
     tokens: int = 0
     """Trained response tokens."""

@@ -33,6 +33,8 @@ class Built:
     pair: Pair
     described: dict[str, dict[str, Any]]
     """Facts about the weights of "student" and "teacher"."""
+    files: dict[str, str]
+    """Content hashes of what objectives have read."""
 
     @property
     def live(self) -> Live | None:
@@ -49,6 +51,7 @@ class Built:
                 "additive": objective.additive,
                 "terms": dict(objective.terms),
                 "settings": choice.settings,
+                "files": {path: self.files[path] for path in objective.files()},
             }
             for choice, (name, objective) in zip(
                 self.recipe.objectives, self.pair.objectives.items(), strict=True
@@ -83,7 +86,7 @@ def build(prepared: Prepared, advance: Advance) -> Built:
     described["student"] = describe(student, recipe.student.model, prepared.vocabulary)
     pair = _pair(prepared, student, teacher)
     advance(2, 2)
-    return Built(recipe, student, teacher, pair, described)
+    return Built(recipe, student, teacher, pair, described, prepared.files)
 
 
 def load_live(prepared: Prepared) -> Live:

@@ -48,16 +48,17 @@ def open_cache(
     return teacher
 
 
-def notes_on(teacher: CachedTeacher, source: str) -> list[str]:
-    """What a person should know of a run that trains from a cache."""
+def notes_on(teacher: CachedTeacher, sources: list[str]) -> list[str]:
+    """What a person should know of a run that trains from a cache of the teachers in `sources`."""
     store = teacher.store
     notes = [
         f"The teacher answers from the cache {store.folder} (stored as {store.manifest.precision}): it is not marked, "
         "and the student is not compared with it on held-out text."
     ]
-    if not weight_files(source):
+    if absent := [source for source in sources if not weight_files(source)]:
         notes.append(
-            f"The weights of the teacher are not on this machine, so the cache was not held against those of {source}."
+            "The weights of the teacher are not on this machine, so the cache was not held against those of "
+            f"{' and '.join(absent)}."
         )
     return notes + store.other_versions()
 

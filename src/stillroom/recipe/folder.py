@@ -82,6 +82,18 @@ def check_same_data(recipe: Recipe, data: dict[str, dict]) -> None:
             )
 
 
+def check_same_files(recipe: Recipe, files: dict[str, str]) -> None:
+    """The same of the files that objectives read, such as groups of heads; `files` are hashes by path."""
+    run = Path(recipe.output)
+    objectives = read_summary(run).objectives if (run / SUMMARY).exists() else []
+    before = {path: known for each in objectives for path, known in each.get("files", {}).items()}
+    if changed := [path for path, known in files.items() if before.get(path, known) != known]:
+        raise BadInput(
+            f"--resume: {changed[0]} changed since {run} was started; bring the old file back, or start a new run with "
+            "another --output"
+        )
+
+
 def check_same_cache(recipe: Recipe, precision: str) -> None:
     """Refuse to go on from a cache of another precision: all else of a cache is held against the recipe anyway."""
     run = Path(recipe.output)

@@ -77,10 +77,14 @@ def weights_hash(source: str) -> str | None:
         return None
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.name}:{content}\n".encode())
+        digest.update(f"{path.name}:{content_hash(path)}\n".encode())
     return digest.hexdigest()
+
+
+def content_hash(path: str | Path) -> str:
+    """SHA-256 of a file."""
+    with Path(path).expanduser().open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weight_files(source: str) -> list[Path]:

@@ -3,6 +3,7 @@
 Weights come from safetensors only and no code of a repository is executed. What cannot be loaded is one sentence.
 """
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 """Implementations a configuration may name. Others are code from a Hub repository."""
 
+FIXED = frozenset(
+    {"model_type", "architectures", "dtype", "torch_dtype", "return_dict", "transformers_version", "auto_map"}
+)
+"""Entries of a configuration that are none of a recipe's `student.config`: `student.dtype` has the number format."""
+
+NOT_LOADED = (OSError, ValueError, KeyError, ImportError, ArithmeticError)
+"""What loading fails with; the last where sizes are zero."""
+
 T = TypeVar("T")
 
 
@@ -34,26 +43,59 @@ def load_tokenizer(source: str, role: str) -> "PreTrainedTokenizerBase":
 def load_config(
     source: str, role: str, changes: Mapping[str, Any] = MappingProxyType({})
 ) -> "PreTrainedConfig":
-    """Of a model, with `changes` of entries that its kind of model has."""
+    """Of a model, with `changes` of entries that its kind of model has and that make a model that can be run."""
     from transformers import AutoConfig
 
-    def load() -> "tuple[PreTrainedConfig, dict[str, Any]]":
-        return AutoConfig.from_pretrained(
-            source, trust_remote_code=False, return_unused_kwargs=True, **changes
-        )
-
-    config, unknown = _loaded(role, "model", source, load)
-    if unknown:
-        raise BadInput(
-            f"{role}.config: {min(unknown)!r} is no entry of the configuration of a {config.model_type} model; see "
-            f"config.json of {source}"
-        )
+    config = _loaded(
+        role, "model", source, lambda: AutoConfig.from_pretrained(source, trust_remote_code=False)
+    )
+    if changes:
+        check_causal(config, source, role)
+        config = _changed(config, source, role, changes)
     if config._attn_implementation not in ATTENTION:
         raise BadInput(
             f"{role}: {source} asks for the attention implementation {config._attn_implementation!r}, which would run "
             f"code from elsewhere; expected one of {', '.join(map(str, ATTENTION[1:]))}"
         )
+    if changes:
+        _try_changed(config, role, changes)
     return config
+
+
+def _changed(
+    config: "PreTrainedConfig", source: str, role: str, changes: Mapping[str, Any]
+) -> "PreTrainedConfig":
+    """Made anew from the file: entries that follow from others, such as the width of heads, follow from the new ones
+    unless the file has them."""
+    written, _ = type(config).get_config_dict(source)
+    if unknown := sorted(changes.keys() - {*written, *config.to_dict(), *config.attribute_map}):
+        raise BadInput(
+            f"{role}.config: {unknown[0]!r} is no entry of the configuration of a {config.model_type} model; see "
+            f"config.json of {source}"
+        )
+    if fixed := sorted(changes.keys() & FIXED):
+        raise BadInput(
+            f"{role}.config: {fixed[0]!r} says nothing of the architecture and cannot be changed; take it out"
+        )
+    names = {name: config.attribute_map.get(name, name) for name in {*written, *changes}}
+    values = {names[name]: value for name, value in {**written, **changes}.items()}
+    return _loaded(role, "model", source, lambda: type(config).from_dict(values))
+
+
+def _try_changed(config: "PreTrainedConfig", role: str, changes: Mapping[str, Any]) -> None:
+    """Sizes that do not fit each other show in a forward pass, which costs nothing on the meta device."""
+    import torch
+
+    trial = copy.deepcopy(config)
+    trial._attn_implementation = "eager"  # others do not look at the number of heads there
+    try:
+        with torch.device("meta"), torch.no_grad():
+            empty_model(trial)(input_ids=torch.zeros(1, 2, dtype=torch.long))
+    except Exception as error:  # each family complains in its own way
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if "meta" in reason:  # it asks for numbers, and gets them once there are weights
+            return
+        raise BadInput(f"{role}.config: no {role} can be made with {dict(changes)}: {reason}") from error
 
 
 def empty_model(config: "PreTrainedConfig") -> "PreTrainedModel":
@@ -144,7 +186,7 @@ def _loaded(role: str, what: str, source: str, load: Callable[[], T]) -> T:
     try:  # a damaged file is no kind of OSError, an entry of the wrong type no kind of ValueError
         with quiet():
             return load()
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError, StrictDataclassError) as error:
+    except (*NOT_LOADED, SafetensorError, StrictDataclassError) as error:
         why = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
         reason = (str(why).strip() or type(why).__name__).splitlines()[0]
         if path.is_dir():

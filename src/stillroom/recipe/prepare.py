@@ -12,9 +12,9 @@ from stillroom.core.objective import Objective
 from stillroom.core.progress import Display, Silent
 from stillroom.core.shape import ModelShape
 from stillroom.core.signals import Request
-from stillroom.recipe.identity import weights_hash
+from stillroom.recipe.identity import content_hash, weights_hash
 from stillroom.recipe.models import check_causal, empty_model, load_config, load_tokenizer
-from stillroom.recipe.other_teachers import match_with, read_others, try_together
+from stillroom.recipe.other_teachers import match_with, read_others, sources, try_together
 from stillroom.recipe.schema import PYTHON_DOCS, Recipe
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Prepared:
     teacher_tokenizer: "PreTrainedTokenizerBase | None" = None
     probe: "list[Sample]" = field(default_factory=list)
     """A few samples to ask the teacher about before training: of the held-out text, where there is some."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Files that objectives have read, each with the SHA-256 of its content."""
     cached: "CachedTeacher | None" = None
     """The teacher, where it answers from a cache."""
 
@@ -86,15 +88,16 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
                 f"{'both' if not others else 'all'} are trimmed to the {vocab_size} that it defines."
             )
         advance(1, 3, "objectives")
-        sizes, shapes, requests = _try_objectives(recipe, configs, vocab_size, vocabulary)
+        sizes, shapes, requests, files = _try_objectives(recipe, configs, vocab_size, vocabulary)
         if recipe.teacher is not None:
             sizes["teacher"], found = try_together(recipe.teacher, others, vocab_size, requests, sizes)
             notes += found
         advance(2, 3, "text")
         prepared = _encode(recipe, tokenizer, vocab_size, vocabulary, sizes, notes)
         _check_room(prepared, configs)
+        _check_lengths(prepared, configs, others)
         prepared.teacher_config, prepared.teacher_shape = configs.get("teacher"), shapes.get("teacher")
-        prepared.teacher_requests = requests
+        prepared.teacher_requests, prepared.files = requests, files
         prepared.teacher_tokenizer = tokenizers.get("teacher")
         advance(3, 3, f"{prepared.data['train']['response_tokens']:,} response tokens to train on")
     if recipe.teacher is not None and recipe.teacher.use == "cached":
@@ -105,6 +108,11 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
 def _check_room(prepared: Prepared, configs: "Mapping[str, PreTrainedConfig]") -> None:
     """Answers are written after hours of training; whether they fit is known now."""
     wishes, teacher = prepared.recipe.evaluation, prepared.recipe.teacher
+    if any(not prompt.ids for prompt in prepared.prompts):
+        raise BadInput(
+            "evaluation.prompts: held-out text has no prompt, and the tokenizer puts nothing before a text, so that no "
+            "answer can be begun; set evaluation.prompts: 0"
+        )
     longest = max((len(prompt.ids) for prompt in prepared.prompts), default=0)
     teacher_writes = teacher is not None and teacher.use == "live" and not teacher.others and wishes.baselines
     for role in ("student", "teacher") if teacher_writes else ("student",):
@@ -115,6 +123,26 @@ def _check_room(prepared: Prepared, configs: "Mapping[str, PreTrainedConfig]") -
                 f"evaluation.max_new_tokens: the longest prompt has {longest} tokens and {wishes.max_new_tokens} are "
                 f"to be added, but the {role} has {positions} positions; lower it or data.max_prompt_length, or set "
                 "evaluation.prompts: 0"
+            )
+
+
+def _check_lengths(
+    prepared: Prepared, configs: "Mapping[str, PreTrainedConfig]", others: "list[PreTrainedConfig]"
+) -> None:
+    """Positions that are computed go on beyond what a model was trained with; those of a table end with it."""
+    from stillroom.taps.structure import has_position_table
+
+    teacher = prepared.recipe.teacher
+    reading = [("student", configs["student"])]
+    if teacher is not None and teacher.use == "live":
+        reading += [("teacher", each) for each in (configs["teacher"], *others)]
+    longest = max(max(each.lengths) for each in (prepared.train, prepared.evaluation) if each)
+    for role, config in reading:
+        positions = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+        if positions is not None and longest > positions and has_position_table(empty_model(config)):
+            raise BadInput(
+                f"data.max_length: the longest sample has {longest} tokens, but the {role} ({config.model_type}) has "
+                f"{positions} positions; lower it to {positions} or less"
             )
 
 
@@ -168,15 +196,15 @@ def _open_cache(prepared: Prepared, display: Display) -> None:
             advance,
         )
     assert prepared.recipe.teacher is not None
-    prepared.notes += notes_on(prepared.cached, prepared.recipe.teacher.model)
+    prepared.notes += notes_on(prepared.cached, sources(prepared.recipe.teacher))
 
 
 def _try_objectives(
     recipe: Recipe, configs: "dict[str, PreTrainedConfig]", vocab_size: int, vocabulary: str
-) -> tuple[dict[str, int], dict[str, ModelShape], tuple[Request, ...]]:
+) -> tuple[dict[str, int], dict[str, ModelShape], tuple[Request, ...], dict[str, str]]:
     """Set the objectives up on the shapes alone, so that a bad pair is refused now and not after the weights.
 
-    Parameters and shape of each model, and what the objectives read of the teacher.
+    Parameters and shape of each model, what the objectives read of the teacher, and their files with content hashes.
     """
     from stillroom.taps.shape import model_shape
     from stillroom.taps.structure import check_structure
@@ -184,6 +212,7 @@ def _try_objectives(
     models = {role: empty_model(config) for role, config in configs.items()}
     shapes = {role: model_shape(model, vocab_size, vocabulary) for role, model in models.items()}
     requests: dict[Request, None] = {}
+    files: dict[str, str] = {}
     for number, objective in enumerate(make_objectives(recipe).values()):
         with _about(number):
             reads = objective.setup(shapes["student"], shapes.get("teacher", shapes["student"]))
@@ -197,8 +226,9 @@ def _try_objectives(
                 f"{type(objective).__name__} reads signals of a teacher; name one under teacher.model"
             )
         requests |= dict.fromkeys(reads.teacher)
+        files |= {path: content_hash(path) for path in objective.files()}
     sizes = {role: sum(each.numel() for each in model.parameters()) for role, model in models.items()}
-    return sizes, shapes, tuple(requests)
+    return sizes, shapes, tuple(requests), files
 
 
 def _check_measured(objective: Objective, recipe: Recipe) -> None:

@@ -71,6 +71,7 @@ def run_recipe(
     prepared = prepare(recipe, display)
     if resume:
         folder.check_same_data(recipe, prepared.data)
+        folder.check_same_files(recipe, prepared.files)
         if prepared.cached is not None:
             folder.check_same_cache(recipe, prepared.cached.store.manifest.precision)
     elif overwrite:

@@ -90,7 +90,7 @@ class Student(Section):
     """`pretrained` loads the weights; `random` makes new ones of the same architecture, from `seed`."""
     config: dict[str, Any] = {}
     """Entries that replace those of the model's configuration, such as `num_attention_heads: 2`; only with
-    `init: random`."""
+    `init: random`. What follows from them is made anew, unless `config.json` says it."""
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     """Number format of the weights; `auto` keeps that of the files. (`training.bf16` computes in bfloat16
     beside it.)"""

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from stillroom.core.errors import BadInput
 from stillroom.core.signals import Hidden, OutputProjection, Request
-from stillroom.taps.anatomy import blocks, causal_lm, text_config
+from stillroom.taps.anatomy import blocks, causal_lm, decoder, text_config
 from stillroom.taps.attention import FROM_ATTENTION
 from stillroom.taps.output_projection import output_projection
 
@@ -34,6 +34,16 @@ def check_structure(model: nn.Module, requests: Collection[Request]) -> None:
             output_projection(lm, request.layer)
         elif isinstance(request, Hidden):
             blocks(lm)
+
+
+def has_position_table(model: nn.Module) -> bool:
+    """Whether a longer text than the model's positions would ask for rows that are not there (GPT-2, OPT)."""
+    lm = causal_lm(model)
+    positions = getattr(text_config(lm), "max_position_embeddings", None)
+    words = lm.get_input_embeddings()
+    tables = [m for m in decoder(lm).modules() if isinstance(m, nn.Embedding) and m is not words]
+    # some families keep a row or two for padding
+    return positions is not None and any(0 <= each.num_embeddings - positions < 8 for each in tables)
 
 
 def check_layers(lm: PreTrainedModel, requests: Collection[Request]) -> None:

@@ -30,6 +30,7 @@ from stillroom.core.signals import (
     Logits,
     Request,
     Signals,
+    TopTokenProbs,
     TopTokens,
 )
 from stillroom.taps.capture import capture
@@ -163,7 +164,7 @@ def _together(requests: Collection[Request]) -> list[Request]:
 
 def _answer(
     request: Request, hidden: Tensor | None, head: HeadWeights | None, batch: Batch
-) -> Tensor | HeadWeights | object:
+) -> Tensor | HeadWeights | TopTokenProbs:
     assert head is not None
     if isinstance(request, Head):
         return head

@@ -215,6 +215,7 @@ def test_groups_are_read_from_the_file_of_match_heads(tmp_path):
     objective.setup(STUDENT, TEACHER)
     assert objective.merged == [groups[6], groups[5]]
     assert objective.measured_on() == {str(path): "abc"}
+    assert objective.files() == [str(path)]
     other = replace(STUDENT, num_heads=3)
     with pytest.raises(
         BadInput, match=rf"{path}: expected groups of 4 teacher heads for 3.*written for 4 and 2"
@@ -223,6 +224,7 @@ def test_groups_are_read_from_the_file_of_match_heads(tmp_path):
     with pytest.raises(BadInput, match="expected groups for teacher layer 2"):
         SqueezeHeads(grouping="matched", groups=str(path)).setup(STUDENT, TEACHER)
     assert SqueezeHeads(**ONE).measured_on() == {}
+    assert SqueezeHeads(**ONE).files() == []
     with pytest.raises(BadInput, match="there is no file"):
         SqueezeHeads(grouping="matched", groups="nowhere.json").setup(STUDENT, TEACHER)
 

@@ -153,6 +153,9 @@ class SqueezeHeads(MapObjective):
             return ["merge: printed is the paper's Eq. 7 to the letter, which does not minimize its Eq. 6."]
         return []
 
+    def files(self) -> list[str]:
+        return [] if self._file is None else [str(self.groups)]
+
     def measured_on(self) -> dict[str, str]:
         found = self._file
         return {} if found is None or found.weights is None else {str(self.groups): found.weights}
