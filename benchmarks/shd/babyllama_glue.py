@@ -144,6 +144,9 @@ def page(found: Mapping[str, Any], command: str) -> str:
     against, tasks = found["against"], list(TASKS)
     heads = ["", "held-out loss", *(TITLES[task] for task in tasks)]
     rows: list[list[str]] = [[MAJORITY, "", *(f"{found['majority'][task]:.3f}" for task in tasks)]]
+    for title, marks in (found["compare"]["marks"] or {}).items():
+        if "loss" in marks:
+            rows.append([title, f"{marks['loss']:.3f}", *([""] * len(tasks))])
     for name, variant in found["variants"].items():
         rows.append([name, *(spread(variant["marks"].get(key)) for key in ("loss", *tasks))])
     pairs = [
