@@ -203,7 +203,8 @@ class SqueezeHeads(MapObjective):
         if (self.grouping == "matched") != (self.groups is not None):
             raise BadInput(
                 "grouping: matched and groups belong together: groups names the teacher heads that are merged for "
-                f"each head of the student, got grouping: {self.grouping} and groups: {self.groups}"
+                "each head of the student (`stillroom match-heads` writes a file of them), got grouping: "
+                f"{self.grouping} and groups: {self.groups}"
             )
         if self.merge == "select" and self.grouping != "contiguous":
             raise BadInput(
