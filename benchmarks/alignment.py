@@ -192,8 +192,8 @@ def page(result: dict[str, Any]) -> str:
         *table(result["dolly"]),
         "",
         f"Article 1 of the Universal Declaration of Human Rights in {len(ARTICLE_1)} languages. No alignment can match "
-        "more tokens than the coarser side has, and GPT-2 cuts most letters beyond Latin into bytes inside of which no "
-        "other tokenizer has a boundary: the fifth column is the share of what could be matched at all.",
+        "more tokens than the coarser side has, and GPT-2 cuts most letters beyond Latin into single bytes, which "
+        "others read at once: the fifth column is the share of what could be matched at all.",
         "",
         *table(multilingual),
         "",
