@@ -1,5 +1,5 @@
-"""The verbs: quickstart, distill, compare, check, preflight, cache, evaluate, inspect, match-heads, report, reproduce,
-search, list.
+"""The verbs: quickstart, distill, compare, check, preflight, cache, evaluate, inspect, align, match-heads, report,
+reproduce, search, list.
 
 Exit codes: 0 done, 1 failed while running, 2 bad input (one sentence, no traceback), 130 stopped by the user.
 Nothing heavy is imported until a verb needs it.
@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from stillroom import __version__
+from stillroom.cli.align import align
 from stillroom.cli.compare import compare
 from stillroom.cli.evaluate import evaluate
 from stillroom.cli.match_heads import match_heads
@@ -313,7 +314,7 @@ def quickstart(
     _show_runs(runs, as_json, page)
 
 
-for verb in (compare, preflight, evaluate, match_heads, reproduce, search):
+for verb in (align, compare, preflight, evaluate, match_heads, reproduce, search):
     app.command()(verb)
 
 
