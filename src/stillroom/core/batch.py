@@ -13,7 +13,8 @@ class Side:
     """The text of a batch under one tokenizer.
 
     `input_ids [B,S]`; `attention_mask [B,S]`, one on real tokens; `response_mask [B,S]`, true on the tokens that are
-    trained on (their being predicted is scored); `byte_ends [B,S]`, where each token ends in the UTF-8 text, if known.
+    trained on (their being predicted is scored); `byte_ends [B,S]`, where each token ends in the UTF-8
+    text, if known: they count on through a row, see `alignment.rows`.
     """
 
     input_ids: Tensor
