@@ -21,6 +21,13 @@ def test_the_best_with_its_distance_and_its_equals():
     assert "1.50 times the time and 2.00 times the memory of hard labels" in text
 
 
+def test_seconds_of_runs_that_shared_the_machine_are_not_in_the_headline():
+    content = comparison(noisy({"hard labels": 0.3, "X": 0.0}), "hard labels") | {"jobs": 2}
+    text = " ".join(verdict(content, sheets(content)))
+    assert "times the time" not in text
+    assert "2.00 times the memory of hard labels" in text
+
+
 def test_a_lead_that_the_seeds_do_not_carry():
     text = words(noisy({"hard labels": 0.001, "X": 0.0, "Y": 0.002}, noise=0.05), "hard labels")
     assert text.startswith(

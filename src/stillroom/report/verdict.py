@@ -10,7 +10,7 @@ from typing import Any
 
 from stillroom.numerics.paired_difference import Difference
 from stillroom.report.markup import label
-from stillroom.report.numbers import fixed, with_minus
+from stillroom.report.numbers import finite, fixed, with_minus
 from stillroom.report.standings import HELD_OUT, OVERVIEW, Column, Sheet, Standing, covers_zero, standings
 
 _LONGEST = 48
@@ -172,13 +172,18 @@ def _untrained(sheet: Sheet, column: Column, best: Standing) -> str:
 
 
 def _price(content: Mapping[str, Any], best: str, against: str) -> str:
-    """Time and memory of the best as multiples of those of the variant that all are paired with."""
+    """Time and memory of the best as multiples of those of the variant that all are paired with; no time where runs
+    shared the machine, which says more of their neighbors."""
     variants = content.get("variants") or {}
     mine, others = (variants.get(name, {}).get("mean") or {} for name in (best, against))
     if best == against or not mine or not others:
         return ""
+    is_shared = (finite(content.get("jobs")) or 1) > 1
+    costs = (
+        {"peak_memory_bytes": "memory"} if is_shared else {"seconds": "time", "peak_memory_bytes": "memory"}
+    )
     parts = []
-    for key, word in (("seconds", "time"), ("peak_memory_bytes", "memory")):
+    for key, word in costs.items():
         if mine.get(key) and others.get(key):
             parts.append(f"{mine[key] / others[key]:.2f} times the {word}")
     return f"It took {' and '.join(parts)} of {label(against, _LONGEST)}." if parts else ""
