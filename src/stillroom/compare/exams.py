@@ -5,7 +5,6 @@ A student's results are `test.json` in its run folder, those of the teacher and 
 shots, and which model. Where that is something else now, the exams are sat anew and the student is not trained anew.
 """
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from stillroom.compare.plan import Test
 from stillroom.compare.processes import Look, Say, Work, work_off
 from stillroom.compare.schedule import Run, slug, state
 from stillroom.core.record import RECIPE, SUMMARY, read_jsonl, read_summary, write_text_atomically
+from stillroom.recipe.identity import content_hash
 from stillroom.report.numbers import finite
 
 RESULTS, ASKED, TEXTS, MARKS = "test.json", "test.asked.json", "test.samples.jsonl", "marks"
@@ -216,7 +216,7 @@ def _content(source: str | None) -> str | None:
     path = None if source is None else Path(source).expanduser()
     if path is None or not path.is_file():
         return source
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return content_hash(path)
 
 
 def _read(path: Path) -> dict[str, Any]:
