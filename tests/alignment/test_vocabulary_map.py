@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from stillroom.alignment.byte_table import ByteTable
 from stillroom.alignment.vocabulary_map import vocabulary_map
+from stillroom.core.byte_table import ByteTable
 
 
 def table(*pieces: bytes, special: tuple[int, ...] = (), fallback: tuple[int, ...] = ()) -> ByteTable:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stillroom import objectives
-from stillroom.testing import TEACHER, check_objective
+from stillroom.testing import OTHER_TEACHER, TEACHER, check_objective
 
 HEAD = """
 from dataclasses import dataclass
@@ -135,6 +135,13 @@ SHAPES = {"attention.map_mse": {"teacher": replace(TEACHER, num_heads=2, num_key
 @pytest.mark.parametrize("name", objectives.names())
 def test_the_catalog_keeps_its_promises(name):
     check_objective(name, **SHAPES.get(name, {}))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in objectives.names() if objectives.find(name).two_vocabularies]
+)
+def test_the_catalog_keeps_its_promises_over_two_vocabularies(name):
+    check_objective(name, teacher=OTHER_TEACHER)
 
 
 def test_a_strangers_objective_keeps_them_too(stranger):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stillroom.alignment.byte_table import ByteTable
+from stillroom.core.byte_table import ByteTable
 
 OUTSIDE = -1
 """The end of a token that is no part of an aligned text: padding, prompt, template."""

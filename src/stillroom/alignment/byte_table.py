@@ -12,40 +12,15 @@ Added tokens, special ones included, are their own letters. Only bytes compare a
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from stillroom.core.byte_table import ByteTable
 from stillroom.core.errors import BadInput
 
 FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 FORMS = ("NFC", "NFD", "NFKC", "NFKD")
-
-
-@dataclass(frozen=True)
-class ByteTable:
-    """The bytes of every id, `V` of them: `V` is the largest id plus one, whatever rows a head has beyond."""
-
-    pieces: tuple[bytes, ...]
-    """By id; empty where no token has it."""
-    special: np.ndarray
-    """`[V]` bool: control tokens, which no text is made of."""
-    fallback: np.ndarray
-    """`[V]` bool: pieces that stand for one byte where a letter has no piece of its own."""
-    dummy_prefix: bool
-    """Whether the tokenizer puts a space before any text."""
-    form: str | None
-    """The Unicode normal form into which the tokenizer brings a text, if any."""
-
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        """Bytes of every id, `[V]` int64."""
-        return np.fromiter(map(len, self.pieces), np.int64, len(self.pieces))
-
-    def __len__(self) -> int:
-        return len(self.pieces)
 
 
 def byte_table(definition: str) -> ByteTable:

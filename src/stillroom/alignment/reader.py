@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stillroom.alignment.byte_ends import ends_from_bytes, ends_from_offsets
-from stillroom.alignment.byte_table import ByteTable, byte_table
+from stillroom.alignment.byte_table import byte_table
+from stillroom.core.byte_table import ByteTable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stillroom.alignment.byte_table import ByteTable
+from stillroom.core.byte_table import ByteTable
 
 ABSENT = -1
 

@@ -27,6 +27,9 @@ class Objective(nn.Module, ABC):
     zero_at_match: ClassVar[bool] = False
     """True where equal signals of student and teacher give a loss of zero; `stillroom.testing` checks it."""
 
+    two_vocabularies: ClassVar[bool] = False
+    """True where student and teacher may have different vocabularies."""
+
     terms: ClassVar[dict[str, Unit]]
     """Every term with the unit it is counted in. Where settings decide, `__post_init__` sets it on the instance."""
 

@@ -1,6 +1,8 @@
 """The shape of a model, as far as an objective may know it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from stillroom.core.byte_table import ByteTable
 
 
 @dataclass(frozen=True)
@@ -17,3 +19,7 @@ class ModelShape:
     model_type: str
     vocabulary: str
     """Identity of the vocabulary: equal strings mean the same token for every id below `vocab_size`."""
+    tokens: ByteTable | None = field(default=None, compare=False, repr=False)
+    """What every id is in bytes; known where two vocabularies meet."""
+    end_token: int | None = field(default=None, compare=False)
+    """The id that closes a response."""

@@ -12,9 +12,12 @@ from stillroom import objectives
 from stillroom.core.objective import Objective
 from stillroom.core.shape import ModelShape
 from stillroom.testing._promises import CHECKS, Trial, check_settings, check_zero_at_match
+from stillroom.testing._vocabulary import letters
 
-STUDENT = ModelShape(13, 8, 4, 2, 1, 4, "llama", "letters")
-TEACHER = ModelShape(13, 12, 6, 4, 2, 6, "llama", "letters")
+STUDENT = ModelShape(13, 8, 4, 2, 1, 4, "llama", "letters", letters("abcdefghijkl"), 0)
+TEACHER = ModelShape(13, 12, 6, 4, 2, 6, "llama", "letters", letters("abcdefghijkl"), 0)
+OTHER_TEACHER = ModelShape(17, 12, 6, 4, 2, 6, "llama", "other letters", letters("xyzlkjihgfedcba "), 0)
+"""Of another vocabulary: twelve tokens of it are the student's, under other ids."""
 
 
 def check_objective(
