@@ -8,9 +8,9 @@ from largest_tensor import LargestTensor
 from reference import linear_divergence as reference
 
 from stillroom.core.errors import BadInput
-from stillroom.core.signals import HeadTransform
+from stillroom.core.signals import HeadMixture, HeadTransform
 from stillroom.kernels.linear_divergence import linear_divergence
-from stillroom.numerics.divergence import DIVERGENCES, jensen_shannon
+from stillroom.numerics.divergence import DIVERGENCES, forward_kl, jensen_shannon
 
 ENGINES = ("plain", "streaming")
 TINY = 3000
@@ -266,6 +266,168 @@ def test_the_logits_never_exist(divergence):
         found[impl] = largest.elements
     assert found["plain"] >= 64 * 100
     assert found["streaming"] <= 32 * 100
+
+
+def two_vocabularies(rows=7, vocab=17, teacher_vocab=29, width=5, teacher_width=6, dtype=torch.float64):
+    hidden, head, teacher_hidden, _ = problem(rows, vocab, width, teacher_width, dtype)
+    return hidden, head, teacher_hidden, torch.randn(teacher_vocab, teacher_width, dtype=dtype)
+
+
+def coarse_kl(log_p, log_q):
+    """KL between the masses of all tokens with one remainder: W and V may differ."""
+    p, q = (torch.stack([side[:, c::3].logsumexp(-1) for c in range(3)], dim=-1) for side in (log_p, log_q))
+    return (p.exp() * (p - q)).sum(-1)
+
+
+def sorted_distance(log_p, log_q):
+    """Probabilities by rank, the longer vocabulary cut: no smooth function, and it allocates at will."""
+    p, q = (side.exp().sort(-1, descending=True).values for side in (log_p, log_q))
+    ranks = min(p.shape[-1], q.shape[-1])
+    return (p[:, :ranks] - q[:, :ranks]).abs().sum(-1)
+
+
+@pytest.mark.parametrize("impl", ENGINES)
+@pytest.mark.parametrize(("vocab", "teacher_vocab"), [(17, 29), (29, 17), (4, 33)])
+def test_two_vocabularies_equal_plain_loops(impl, vocab, teacher_vocab):
+    x = two_vocabularies(7, vocab, teacher_vocab)
+    weights = torch.rand(7, dtype=torch.float64)
+    bias, teacher_bias = (torch.randn(n, dtype=torch.float64) for n in (vocab, teacher_vocab))
+    found = linear_divergence(
+        *x,
+        divergence=coarse_kl,
+        temperature=2.0,
+        weights=weights,
+        student_transform=HeadTransform(bias, softcap=3.0),
+        teacher_transform=HeadTransform(teacher_bias, scale=0.5),
+        memory_budget=TINY,
+        impl=impl,
+    )
+    lists = [tensor.tolist() for tensor in x]
+    expected = reference.coarse_kl(
+        reference.logits(*lists[:2], bias.tolist(), softcap=3.0, temperature=2.0),
+        reference.logits(*lists[2:], teacher_bias.tolist(), scale=0.5, temperature=2.0),
+        weights.tolist(),
+    )
+    assert found.item() == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("budget", [1, None])
+def test_the_gradient_across_two_vocabularies_is_the_gradient(budget):
+    hidden, head, *teacher = two_vocabularies(rows=3, vocab=8, teacher_vocab=11)
+    bias = torch.randn(8, dtype=torch.float64, requires_grad=True)
+
+    def total(hidden, head, bias):
+        return linear_divergence(
+            hidden,
+            head,
+            *teacher,
+            divergence=coarse_kl,
+            temperature=1.5,
+            weights=torch.tensor([0.5, 0.0, 2.0], dtype=torch.float64),
+            student_transform=HeadTransform(bias, softcap=4.0),
+            memory_budget=budget,
+        )
+
+    assert torch.autograd.gradcheck(total, (hidden, head, bias))
+
+
+@pytest.mark.parametrize("divergence", [coarse_kl, sorted_distance])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("vocab", "teacher_vocab"), [(65, 41), (41, 65)])
+def test_two_vocabularies_are_no_further_from_the_truth_than_plain_pytorch(
+    divergence, dtype, vocab, teacher_vocab
+):
+    x = two_vocabularies(64, vocab, teacher_vocab, 32, 48)
+    inputs = [tensor.detach().to(dtype).requires_grad_(tensor.requires_grad) for tensor in x]
+    exact = [tensor.detach().double().requires_grad_(tensor.requires_grad) for tensor in inputs]
+    truth, plain, streaming = (
+        gradients(linear_divergence(*x, divergence=divergence, memory_budget=65 * 4 * 40, impl=impl), *x[:2])
+        for x, impl in [(exact, "plain"), (inputs, "plain"), (inputs, "streaming")]
+    )
+    epsilon = torch.finfo(dtype).eps
+    for exactly, one, other in zip(truth, plain, streaming, strict=True):
+        assert other.dtype == one.dtype
+        assert distance(other, exactly) <= 1.1 * distance(one, exactly) + epsilon / 2
+
+
+def test_a_mixture_may_teach_in_another_vocabulary():
+    hidden, head, _, _ = problem(13, 17)
+    states, weight = torch.randn(13, 7, dtype=torch.float64), torch.randn(29, 7, dtype=torch.float64)
+    mixture = HeadMixture(
+        widths=(4, 3), shares=(0.3, 0.7), transforms=(HeadTransform(scale=2.0), HeadTransform())
+    )
+    results = [
+        gradients(
+            linear_divergence(
+                hidden,
+                head,
+                states,
+                weight,
+                divergence=coarse_kl,
+                temperature=2.0,
+                teacher_transform=mixture,
+                memory_budget=TINY,
+                impl=impl,
+            ),
+            hidden,
+            head,
+        )
+        for impl in ENGINES
+    ]
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("impl", ENGINES)
+def test_rows_without_weight_reach_nothing_across_two_vocabularies(impl):
+    x = two_vocabularies()
+    weights = torch.tensor([1.0, 0, 1, 0, 1, 1, 1], dtype=torch.float64)
+    broken = [tensor.detach().clone() for tensor in x]
+    broken[0][1], broken[2][3] = torch.nan, torch.inf
+    for tensor in broken[:2]:
+        tensor.requires_grad_()
+    settings = {"divergence": coarse_kl, "weights": weights, "impl": impl}
+    found, expected = (gradients(linear_divergence(*some, **settings), *some[:2]) for some in (broken, x))
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("vocab", "teacher_vocab"), [(100, 70), (100, 300)])
+def test_neither_models_logits_exist_where_vocabularies_differ(vocab, teacher_vocab):
+    x = two_vocabularies(64, vocab, teacher_vocab, 4, 4, torch.float32)
+    # the student's two matrices and the teacher's two, of eight rows
+    budget = 8 * (2 * vocab + 2 * max(vocab, teacher_vocab)) * 4
+    with LargestTensor() as largest:
+        linear_divergence(*x, divergence=coarse_kl, memory_budget=budget).backward()
+    assert largest.elements <= 8 * max(vocab, teacher_vocab)
+
+
+@pytest.mark.parametrize(("vocab", "teacher_vocab"), [(100, 300), (300, 100)])
+def test_autograd_works_on_blocks_that_fit_the_wider_vocabulary(monkeypatch, vocab, teacher_vocab):
+    monkeypatch.setattr("stillroom.kernels.linear_divergence.streaming._BLOCK_BYTES_ON_CPU", 5 * 300 * 4)
+    blocks = []
+
+    def divergence(log_p, log_q):
+        blocks.append(len(log_p))
+        return coarse_kl(log_p, log_q)
+
+    linear_divergence(*two_vocabularies(12, vocab, teacher_vocab, dtype=torch.float32), divergence=divergence)
+    assert blocks == [5, 5, 2]
+
+
+@pytest.mark.parametrize("divergence", ["forward_kl", forward_kl])
+def test_a_divergence_of_the_catalog_needs_one_vocabulary(divergence):
+    with pytest.raises(BadInput, match="trim both"):
+        linear_divergence(*two_vocabularies(), divergence=divergence)
+
+
+def test_a_mixture_learns_only_where_its_gradient_is_known():
+    hidden, head, *teacher = problem(width=7)
+    mixture = HeadMixture(widths=(4, 3), shares=(0.3, 0.7), transforms=(HeadTransform(), HeadTransform()))
+    settings = {"divergence": "forward_kl", "student_transform": mixture, "memory_budget": TINY}
+    with pytest.raises(BadInput, match="mixture"):
+        linear_divergence(hidden, head, *teacher, **settings)
+    expected = linear_divergence(hidden, head, *teacher, **settings, impl="plain")
+    with torch.no_grad():
+        torch.testing.assert_close(linear_divergence(hidden, head, *teacher, **settings), expected.detach())
 
 
 def test_a_function_may_be_the_transform():

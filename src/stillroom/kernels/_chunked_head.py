@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from stillroom.core.errors import BadInput
-from stillroom.core.signals import HeadTransform
+from stillroom.core.signals import HeadMixture, HeadTransform
 from stillroom.kernels._projection import Projection, Scratch, Transform
 
 DEFAULT_BUDGET = 128 * 2**20
@@ -54,15 +54,15 @@ def chunked_head_total(
     """Weighted sum of the loss over all rows, a scalar; differentiable once, if the student asks."""
     inputs = (student.hidden, student.head, student.bias)
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in inputs):
-        _refuse_hidden_parameters(student.transform, student.head)
+        refuse_hidden_parameters(student.transform, student.head)
         return _ChunkedHead.apply(*inputs, student, loss, weights, memory_budget)
-    values, _ = _run(student, loss, weights, memory_budget, (False, False, False))
+    values, _ = run_chunks(student, loss, weights, memory_budget, (False, False, False))
     return values.sum()
 
 
 def chunked_head_rows(student: Projection, loss: ChunkLoss, memory_budget: int | None = None) -> Tensor:
     """The loss of every row, `[N]`, without gradient."""
-    return _run(student, loss, None, memory_budget, (False, False, False))[0]
+    return run_chunks(student, loss, None, memory_budget, (False, False, False))[0]
 
 
 class _ChunkedHead(torch.autograd.Function):
@@ -79,7 +79,7 @@ class _ChunkedHead(torch.autograd.Function):
         weights: Tensor | None,
         memory_budget: int | None,
     ) -> Tensor:
-        values, gradients = _run(student, loss, weights, memory_budget, ctx.needs_input_grad[:3])
+        values, gradients = run_chunks(student, loss, weights, memory_budget, ctx.needs_input_grad[:3])
         ready = [
             None if gradient is None else gradient.to(tensor.dtype)
             for gradient, tensor in zip(
@@ -102,23 +102,22 @@ class _ChunkedHead(torch.autograd.Function):
 
 
 @torch.no_grad()
-def _run(
+def run_chunks(
     student: Projection,
     loss: ChunkLoss,
     weights: Tensor | None,
     memory_budget: int | None,
     wanted: tuple[bool, bool, bool],
 ) -> tuple[Tensor, Gradients]:
-    """Weighted values of all rows `[N]`, and the gradients of their sum."""
+    """Weighted values of all rows `[N]`, and the gradients of their sum; `wanted`: for hidden states, head, bias."""
     student = student.for_chunks()
     head, dtype = student.head, student.sum_dtype
     values = torch.empty(len(student.hidden), dtype=dtype, device=head.device)
     gradients = _empty_gradients(student, wanted)
     scratch = Scratch(len(head), head.device)
     with torch.autocast(head.device.type, enabled=False):
-        for rows in _chunks(student, loss, memory_budget):
-            scores = student.scores(rows, scratch)
-            logits, graph = _transformed(student, scores, wanted)
+        for rows in chunks(student, loss.matrices, memory_budget):
+            logits, graph = _transformed(student, rows, scratch, wanted)
             values[rows], slope = loss(rows, logits, scratch, any(wanted))
             if weights is not None:
                 values[rows] *= weights[rows]
@@ -128,8 +127,8 @@ def _run(
     return values, gradients
 
 
-def _chunks(student: Projection, loss: ChunkLoss, memory_budget: int | None) -> Iterator[slice]:
-    """Chunks of nearly equal size whose scratch stays within the budget."""
+def chunks(student: Projection, matrices: int, memory_budget: int | None) -> Iterator[slice]:
+    """Chunks of nearly equal size whose scratch, so many matrices `[n,V]`, stays within the budget."""
     total, (columns, width) = len(student.hidden), student.head.shape
     entry = student.sum_dtype.itemsize
     if memory_budget is None:
@@ -137,7 +136,7 @@ def _chunks(student: Projection, loss: ChunkLoss, memory_budget: int | None) -> 
     elif memory_budget <= 0:
         raise BadInput(f"expected a positive memory budget in bytes, got {memory_budget}.")
     # A transform keeps its own intermediates; half precision keeps the product beside its float32 copy.
-    matrices = loss.matrices + (0 if student.is_plain_product else 3)
+    matrices += 0 if student.is_plain_product else 3
     matrices += 0 if student.hidden.dtype == student.sum_dtype else 1
     at_most = max(1, memory_budget // (matrices * max(1, columns) * entry))
     size = max(1, math.ceil(total / max(1, math.ceil(total / at_most))))
@@ -167,11 +166,14 @@ class _TransformGraph:
 
 
 def _transformed(
-    student: Projection, scores: Tensor, wanted: tuple[bool, bool, bool]
+    student: Projection, rows: slice, scratch: Scratch, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor, _TransformGraph]:
     """Logits that may be overwritten, and the way back from them."""
-    transform, graph, logits = student.transform, _TransformGraph(), scores
-    if any(wanted) and not student.is_plain_product:
+    transform, graph = student.transform, _TransformGraph()
+    if student.is_plain_product or not any(wanted):
+        logits = student.chunk_logits(rows, scratch)
+    else:
+        scores = student.scores(rows, scratch)
         # The graph may keep what it was given, and the scratch will be written over.
         inputs = [scores.clone().requires_grad_()]
         if wanted[2] and isinstance(transform, HeadTransform) and transform.bias is not None:
@@ -181,8 +183,6 @@ def _transformed(
             transformed = transform(inputs[0])
         graph = _TransformGraph(transformed, tuple(inputs))
         logits = scores.copy_(transformed.detach())
-    elif not student.is_plain_product:
-        logits = transform(scores)
     return logits if student.temperature == 1.0 else logits.div_(student.temperature), graph
 
 
@@ -214,8 +214,13 @@ def _accumulate(
             gradients.head.addmm_(slope.T, hidden.to(slope.dtype))
 
 
-def _refuse_hidden_parameters(transform: Transform, head: Tensor) -> None:
+def refuse_hidden_parameters(transform: Transform, head: Tensor) -> None:
     """A function may close over trainable tensors, which would silently get no gradient here."""
+    if isinstance(transform, HeadMixture):
+        raise BadInput(
+            "expected one head where gradients are wanted, got a mixture of heads, which is computed in chunks only "
+            'without them; use impl="plain", or torch.no_grad().'
+        )
     if isinstance(transform, HeadTransform):
         return
     with torch.enable_grad():

@@ -2,7 +2,8 @@
 
     sum_n weights[n] * divergence(P_n, Q_n),   P_n = softmax(teacher logits / temperature), Q_n the student's
 
-The square of the temperature is not applied here: that is a setting of objectives.
+The square of the temperature is not applied here: that is a setting of objectives. P and Q may be over different
+vocabularies where the divergence can compare such: one that sorts, or that knows which tokens are the same.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from stillroom.kernels.linear_divergence.streaming import streaming
 from stillroom.numerics.divergence import DIVERGENCES
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
-"""`(log_p [n,V], log_q [n,V]) -> [n]`, differentiable in log_q."""
+"""`(log_p [n,W], log_q [n,V]) -> [n]`, differentiable in log_q."""
 
 
 def linear_divergence(
@@ -37,8 +38,8 @@ def linear_divergence(
 ) -> Tensor:
     """Weighted sum over rows of the divergence between teacher P and student Q, in nats; a float32 scalar.
 
-    `student_hidden [N,d]`, `student_head [V,d]`, `teacher_hidden [N,D]`, `teacher_head [V,D]`, `weights [N]`.
-    `divergence` is a name of `DIVERGENCES` or a function of log-probabilities that treats every row alone.
+    `student_hidden [N,d]`, `student_head [V,d]`, `teacher_hidden [N,D]`, `teacher_head [W,D]`, `weights [N]`.
+    `divergence` is a name of `DIVERGENCES`, for W = V, or a function of log-probabilities that treats every row alone.
     Transforms (usually `HeadTransform`) turn scores `[n,V]` to logits. `memory_budget` bounds the scratch
     memory of "streaming" in bytes; "auto" is "streaming".
 
@@ -48,13 +49,18 @@ def linear_divergence(
     """
     student = projection("student", student_hidden, student_head, student_transform, weights, temperature)
     teacher = projection("teacher", teacher_hidden, teacher_head, teacher_transform, weights, temperature)
-    if len(student_hidden) != len(teacher_hidden) or len(student_head) != len(teacher_head):
+    if len(student_hidden) != len(teacher_hidden):
         raise BadInput(
-            "expected student and teacher with the same rows N and the same vocabulary V, got hidden states "
-            f"{list(student_hidden.shape)} and {list(teacher_hidden.shape)} and heads "
-            f"{list(student_head.shape)} and {list(teacher_head.shape)}; trim both to the shared vocabulary."
+            "expected student and teacher with the same rows N, got hidden states "
+            f"{list(student_hidden.shape)} and {list(teacher_hidden.shape)}; select the same positions of both."
         )
     compare = _resolve(divergence)
+    if len(student_head) != len(teacher_head) and compare in DIVERGENCES.values():
+        raise BadInput(
+            "expected student and teacher with the same vocabulary V for a divergence of the catalog, got heads "
+            f"{list(student_head.shape)} and {list(teacher_head.shape)}; trim both to the shared vocabulary, or give a "
+            "function that compares two vocabularies."
+        )
     weights = None if weights is None else weights.detach().to(student.sum_dtype)
     if impl == "plain":
         return plain(student, teacher, compare, weights)
