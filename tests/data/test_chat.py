@@ -24,16 +24,18 @@ def test_response_is_what_follows_the_generation_prompt(byte_tokenizer, sample) 
     rendered = Chat(byte_tokenizer(), TEMPLATE).render(sample(TALK, "d"))
     assert rendered.prompt_text == "<|user|>a<|end|>\n<|assistant|>b<|end|>\n<|user|>c<|end|>\n<|assistant|>"
     # The line break behind the closing token is never generated, so it is not trained on.
-    assert [piece.text for piece in rendered.response] == ["d<|end|>"]
+    assert [piece.text for piece in rendered.response] == ["d", "<|end|>"]
     assert rendered.is_closed
 
 
 def test_every_turn_of_the_assistant(byte_tokenizer, sample) -> None:
     assert pieces(Chat(byte_tokenizer(), TEMPLATE).render(sample(TALK, "d"), every_turn=True)) == [
         ("<|user|>a<|end|>\n<|assistant|>", False),
-        ("b<|end|>", True),
+        ("b", True),
+        ("<|end|>", True),
         ("\n<|user|>c<|end|>\n<|assistant|>", False),
-        ("d<|end|>", True),
+        ("d", True),
+        ("<|end|>", True),
     ]
 
 
@@ -41,7 +43,12 @@ def test_greeting_answers_nothing(byte_tokenizer, sample) -> None:
     rendered = Chat(byte_tokenizer(), TEMPLATE).render(
         sample([("assistant", "hi"), *TALK], "d"), every_turn=True
     )
-    assert [text for text, is_assistant in pieces(rendered) if is_assistant] == ["b<|end|>", "d<|end|>"]
+    assert [text for text, is_assistant in pieces(rendered) if is_assistant] == [
+        "b",
+        "<|end|>",
+        "d",
+        "<|end|>",
+    ]
 
 
 def test_prompts_and_instructions_become_one_user_turn(byte_tokenizer, sample) -> None:

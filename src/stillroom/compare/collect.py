@@ -14,7 +14,7 @@ from stillroom.numerics.paired_difference import paired_difference
 from stillroom.report.directions import better
 from stillroom.report.numbers import finite
 
-HELD_OUT = ("loss", "perplexity", "teacher_kl", "calibration_error", "agreement", "rouge_l")
+HELD_OUT = ("loss", "perplexity", "bits_per_byte", "teacher_kl", "calibration_error", "agreement", "rouge_l")
 COSTS = ("steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes")
 TO_TARGET = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}
 """When a run came down to a target: names in the results, and in metrics.jsonl."""

@@ -11,6 +11,7 @@ from stillroom.report.numbers import duration, memory
 TITLES = {
     "loss": "held-out loss",
     "perplexity": "perplexity",
+    "bits_per_byte": "bits per byte",
     "teacher_kl": "KL to teacher",
     "calibration_error": "calibration error",
     "agreement": "agreement",

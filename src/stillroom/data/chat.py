@@ -42,9 +42,8 @@ class Chat(Template):
         prompt = self._text(sample, messages[:-1], asks=True)
         whole = self._text(sample, messages)
         spoken, closing = self._split_closing(_beyond(sample, prompt, whole, "use template alpaca or plain"))
-        turns = self._turns(sample, messages[:-1], prompt) if every_turn else [(prompt, False)]
-        pieces = [piece for text, is_assistant in turns for piece in self._pieces(text, is_assistant)]
-        return Rendered(pieces, self._pieces(spoken + closing, is_assistant=True), is_closed=bool(closing))
+        pieces = self._turns(sample, messages[:-1], prompt) if every_turn else self._pieces(prompt)
+        return Rendered(pieces, self._spoken(spoken, closing), is_closed=bool(closing))
 
     def _messages(self, sample: Sample) -> list[dict[str, str]]:
         if isinstance(sample.question, Conversation):
@@ -71,10 +70,11 @@ class Chat(Template):
             raise BadInput(f"{sample.place}: the chat template refuses this conversation: {error}") from error
         return str(text)
 
-    def _turns(self, sample: Sample, messages: list[dict[str, str]], prompt: str) -> list[tuple[str, bool]]:
+    def _turns(self, sample: Sample, messages: list[dict[str, str]], prompt: str) -> list[Piece]:
         """The prompt cut into stretches that the assistant said and others. What follows the special token
         that closes a turn (usually a newline) is nobody's speech."""
-        turns, done = [], 0
+        pieces: list[Piece] = []
+        done = 0
         for number, message in enumerate(messages):
             if message["role"] != "assistant" or number == 0:  # a greeting answers nothing
                 continue
@@ -83,9 +83,9 @@ class Chat(Template):
             advice = "use train_on responses"
             _beyond(sample, until, prompt, advice)
             spoken, closing = self._split_closing(_beyond(sample, before, until, advice))
-            turns += [(prompt[done : len(before)], False), (spoken + closing, True)]
+            pieces += self._pieces(prompt[done : len(before)]) + self._spoken(spoken, closing)
             done = len(before) + len(spoken + closing)
-        return [*turns, (prompt[done:], False)]
+        return pieces + self._pieces(prompt[done:])
 
     def _split_closing(self, text: str) -> tuple[str, str]:
         """What was said, and the special token that closes it ("" where the template writes none)."""
@@ -93,7 +93,12 @@ class Chat(Template):
         closing = next((token for token in self._specials if stripped.endswith(token)), "")
         return (stripped.removesuffix(closing), closing) if closing else (text, "")
 
-    def _pieces(self, text: str, is_assistant: bool) -> list[Piece]:
+    def _spoken(self, spoken: str, closing: str) -> list[Piece]:
+        """What the assistant said, and the token that ends it in a piece of its own."""
+        pieces = self._pieces(spoken, is_assistant=True)
+        return [*pieces, Piece(closing, False, is_assistant=True, is_closing=True)] if closing else pieces
+
+    def _pieces(self, text: str, is_assistant: bool = False) -> list[Piece]:
         """Template text and, between it, the literal pieces that the markers stand for."""
         # With one group in the pattern, split() alternates text and marker number.
         parts = MARKER.split(text)

@@ -5,20 +5,31 @@ prompt that is too long loses its beginning and keeps the words that ask for the
 the response and is trained on, unless the response was cut. Masks come from lengths, never from ids: a
 padding id that equals the end token's stays harmless.
 
+With byte tables of two tokenizers every token also gets its byte end in the text, so that the rows of both can be
+aligned (`alignment.rows`): what is said and trained on are texts, all other tokens lie outside. The token that ends a
+text takes part by its role. Texts are brought into the form that both tokenizers read; samples of which a tokenizer
+keeps no byte ends are dropped and counted.
+
 Deviations: MiniLLM and DSKD drop long prompts in training and keep the first tokens in evaluation; here both
 keep the last. They never add a begin token; here the prompt opens with what the tokenizer puts before a text.
 SentencePiece tokenizers that put a space before any text do so before the response, too.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from zlib import crc32
 
 import numpy as np
 
+from stillroom.alignment.byte_ends import ends_from_bytes, ends_from_offsets
+from stillroom.alignment.reader import common_form
+from stillroom.alignment.rows import Stretch, row_ends
+from stillroom.core.byte_table import ByteTable
 from stillroom.core.errors import BadInput
 from stillroom.data.columns import Sample
-from stillroom.data.dataset import EncodedDataset
+from stillroom.data.dataset import Aligned, EncodedDataset
 from stillroom.data.sources import OnBadRecord
 from stillroom.data.templates import Piece, Rendered, Template, make_template
 from stillroom.data.tokens import opening_ids, special_tokens, tokenize
@@ -37,6 +48,8 @@ COUNTS = (
     "cut_responses",
     "special_in_text",
 )
+UNALIGNED = "dropped_unaligned"
+"""Counted where byte ends are asked for: samples that the tokenizer rewrites beyond recognition."""
 MAX_EMPTY_SHARE = 0.01
 CHUNK = 1024  # samples a tokenizer call: enough for its threads, little enough to hold twice
 
@@ -51,17 +64,18 @@ def encode(
     max_prompt_length: int | None = None,
     train_on: TrainOn = "responses",
     on_bad_record: OnBadRecord = "refuse",
+    tables: Sequence[ByteTable] = (),
 ) -> EncodedDataset:
     """Token ids of all samples: at most `max_length` each, `max_prompt_length` (default: half) of it prompt.
 
     `train_on`: the last response; every turn of the assistant; or every token. Empty responses are dropped
-    and counted, and refused where they are more than 1 % and `on_bad_record` is "refuse". `BadInput` also
-    where no sample is left.
+    and counted, and refused where they are more than 1 % and `on_bad_record` is "refuse". `tables`, of this tokenizer
+    and of the one it is aligned with, ask for byte ends. `BadInput` also where no sample is left.
     """
     max_prompt_length = max_length // 2 if max_prompt_length is None else max_prompt_length
     _check_settings(max_length, max_prompt_length, train_on)
     template = make_template(template, tokenizer) if isinstance(template, str) else template
-    encoder = _Encoder(tokenizer, template, max_length, max_prompt_length, train_on)
+    encoder = _Encoder(tokenizer, template, max_length, max_prompt_length, train_on, tables)
     kept = [sample for sample in samples if sample.response.strip()]
     _check_empty(samples, len(samples) - len(kept), on_bad_record)
     encoder.counts["dropped_empty"] = len(samples) - len(kept)
@@ -70,9 +84,18 @@ def encode(
     if not encoder.ids:
         raise BadInput(
             f"none of {len(samples)} samples is left to train on ({encoder.counts['dropped_empty']} empty, "
-            f"{encoder.counts['dropped_no_response']} without a response token in max_length {max_length})."
+            f"{encoder.counts['dropped_no_response']} without a response token in max_length {max_length}, "
+            f"{encoder.counts.get(UNALIGNED, 0)} that the tokenizer rewrites)."
         )
-    return EncodedDataset(encoder.ids, encoder.masks, encoder.sample_ids, encoder.counts)
+    aligned = Aligned(encoder.ends, encoder.checksums) if tables else None
+    return EncodedDataset(encoder.ids, encoder.masks, encoder.sample_ids, encoder.counts, aligned)
+
+
+def _with_end(text: Rendered) -> Iterator[tuple[Piece | None, bool]]:
+    """Every piece with whether it is of the response, then None for the end token."""
+    yield from ((piece, False) for piece in text.prompt)
+    yield from ((piece, True) for piece in text.response)
+    yield None, True
 
 
 def keep_end(opening: list[T], tokens: list[T], limit: int) -> list[T]:
@@ -91,27 +114,42 @@ class _Encoder:
         max_length: int,
         max_prompt_length: int,
         train_on: TrainOn,
+        tables: Sequence[ByteTable],
     ) -> None:
+        self._tables = tables
         self._tokenizer, self._template, self._train_on = tokenizer, template, train_on
         self._max_length, self._max_prompt_length = max_length, max_prompt_length
         self._opening = [] if template.writes_opening else opening_ids(tokenizer)
         self._specials = re.compile("|".join(map(re.escape, special_tokens(tokenizer))) or "(?!)")
         self.ids: list[np.ndarray] = []
         self.masks: list[np.ndarray] = []
+        self.ends: list[np.ndarray] = []
+        self.checksums: list[int] = []
         self.sample_ids: list[int] = []
-        self.counts: dict[str, int] = dict.fromkeys(COUNTS, 0)
+        self.counts: dict[str, int] = dict.fromkeys((*COUNTS, *([UNALIGNED] if tables else [])), 0)
 
     def add(self, samples: Sequence[Sample]) -> None:
         every_turn = self._train_on == "all_assistant"
-        rendered = [self._template.render(sample, every_turn) for sample in samples]
+        rendered = [self._in_common_form(self._template.render(sample, every_turn)) for sample in samples]
         pieces = [piece for text in rendered for piece in (*text.prompt, *text.response)]
         tokens = iter(tokenize(pieces, self._tokenizer))
         for sample, text in zip(samples, rendered, strict=True):
             prompt = [next(tokens) for _ in text.prompt]
             response = [next(tokens) for _ in text.response]
-            self._add_row(sample, text, prompt, [token for ids in response for token in ids])
+            self._add_row(sample, text, prompt, response)
 
-    def _add_row(self, sample: Sample, text: Rendered, prompt: list[list[int]], response: list[int]) -> None:
+    def _in_common_form(self, text: Rendered) -> Rendered:
+        if not self._tables:
+            return text
+        prompt, response = (
+            [replace(piece, text=common_form(piece.text, self._tables)) for piece in pieces]
+            for pieces in (text.prompt, text.response)
+        )
+        return replace(text, prompt=prompt, response=response)
+
+    def _add_row(
+        self, sample: Sample, text: Rendered, prompt: list[list[int]], response: list[list[int]]
+    ) -> None:
         ids = [token for piece in prompt for token in piece]
         trained: list[bool] = []
         for piece, row in zip(text.prompt, prompt, strict=True):
@@ -122,23 +160,73 @@ class _Encoder:
         is_cut = len(kept) < len(self._opening) + len(ids)
 
         ending = [] if text.is_closed else [self._end_token()]
-        said = (response + ending)[: self._max_length - len(kept)]
-        ids, mask = kept + said, mask + [True] * len(said)
+        answer = [token for piece in response for token in piece]
+        said = (answer + ending)[: self._max_length - len(kept)]
+        row, mask = kept + said, mask + [True] * len(said)
         mask[:1] = [False]  # nothing comes before the first token, so nothing predicts it
-        if not response or not any(mask[len(kept) :]):
+        if not answer or not any(mask[len(kept) :]):
             self.counts["dropped_no_response"] += 1
             return
-        self.ids.append(np.asarray(ids, np.int32))
+        if self._tables:
+            aligned = self._aligned(text, [*prompt, *response, ending])
+            if aligned is None:
+                self.counts[UNALIGNED] += 1
+                return
+            ends, checksum = aligned
+            self.checksums.append(checksum)
+            opened, asked = len(self._opening), len(self._opening) + len(ids)
+            before = keep_end(ends[:opened], ends[opened:asked], self._max_prompt_length)
+            self.ends.append(np.asarray(before + ends[asked : asked + len(said)], np.int64))
+        self.ids.append(np.asarray(row, np.int32))
         self.masks.append(np.asarray(mask, np.bool_))
         self.sample_ids.append(sample.index)
         self._count(
             samples=1,
-            tokens=len(ids),
+            tokens=len(row),
             response_tokens=sum(mask),
             cut_prompts=is_cut,
-            cut_responses=len(said) < len(response + ending),
+            cut_responses=len(said) < len(answer + ending),
             special_in_text=self._spells_special(text),
         )
+
+    def _aligned(self, text: Rendered, rows: Sequence[list[int]]) -> tuple[list[int], int] | None:
+        """Byte ends of the whole row before anything is cut from it, and a checksum of its texts; None where a text has
+        no ends. `rows` are the tokens of every piece, and the end token."""
+        stretches: list[Stretch] = []
+        before, checksum = len(self._opening), 0
+        for (piece, is_said), row in zip(_with_end(text), rows, strict=True):
+            if piece is None or piece.is_closing:
+                closes = bool(stretches and row) and before == 0
+                if closes:
+                    stretches[-1] = replace(stretches[-1], closed=True)
+                before += len(row) - closes
+            elif (piece.is_literal or piece.is_assistant) and (is_said or self._is_trained(piece)):
+                ends = self._ends_of(piece.text, row)
+                if ends is None:
+                    return None
+                words = piece.text.encode()
+                checksum = crc32(words, checksum)
+                joins = bool(stretches) and before == 0 and not stretches[-1].closed
+                last = stretches.pop() if joins else Stretch(before, ends[:0], 0)
+                ends = np.concatenate([last.ends, ends + last.size])
+                stretches.append(Stretch(last.before, ends, last.size + len(words)))
+                before = 0
+            else:
+                before += len(row)
+        return row_ends(stretches, after=before).tolist(), checksum
+
+    def _ends_of(self, text: str, ids: list[int]) -> np.ndarray | None:
+        ends = ends_from_bytes(ids, text.encode(), self._tables[0])
+        if ends is not None:
+            return ends
+        encoded = self._tokenizer(
+            text,
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        return ends_from_offsets(encoded["offset_mapping"], text) if encoded["input_ids"] == ids else None
 
     def _is_trained(self, piece: Piece) -> bool:
         return self._train_on == "everything" or (self._train_on == "all_assistant" and piece.is_assistant)

@@ -41,6 +41,8 @@ class Piece:
     """Special tokens spelt out in it are text. False for what a chat template wrote."""
     is_assistant: bool = False
     """Said by the assistant."""
+    is_closing: bool = False
+    """The special token that ends what the assistant said."""
 
 
 @dataclass(frozen=True)

@@ -209,8 +209,8 @@ def _unexpected(name: str, other: str, gain: Gain) -> str:
     )
 
 
-def judge_student(student: Tensor, teacher: Tensor) -> Verdict:
-    """Losses `[N]` of both on the same tokens. A weaker teacher may be meant, so it is said and no more."""
+def judge_student(student: Tensor, teacher: Tensor, unit: str = "token") -> Verdict:
+    """Losses `[N]` of both on the same text, in nats a `unit`. A weaker teacher may be meant: it is said and no more."""
     ours, theirs = float(student.mean()), float(teacher.mean())
     value = f"student {ours:.2f}, teacher {theirs:.2f}"
     if not _is_lower(student, teacher, 0.0):
@@ -219,8 +219,8 @@ def judge_student(student: Tensor, teacher: Tensor) -> Verdict:
         "against the student",
         value,
         "note",
-        f"the teacher is worse than the student is already: {theirs:.2f} against {ours:.2f} nats a token; what is "
-        "learned of it are its mistakes, too",
+        f"the teacher is worse than the student is already: {theirs:.2f} against {ours:.2f} nats a {unit}; what "
+        "is learned of it are its mistakes, too",
     )
 
 

@@ -2,6 +2,7 @@
 
     loss, perplexity, agreement, teacher_kl, confidence_gap, calibration_error, teacher_calibration_error
                 over the held-out responses, see `likelihood`
+    bits_per_byte   of the responses: comparable between models with different tokenizers
     rouge_l     over texts generated from the prompts, see `rouge`
 
 Only what the asked metrics need is computed; texts are written whenever there are prompts.
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import nn
 
+from stillroom.core.byte_table import ByteTable
 from stillroom.core.errors import BadInput
+from stillroom.evaluation.bits_per_byte import bits_per_byte
 from stillroom.evaluation.generation import generate
 from stillroom.evaluation.likelihood import HeldOut, evaluate_likelihood
 from stillroom.evaluation.rouge import rouge_l
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NEED_TEACHER = ("agreement", "teacher_kl", "confidence_gap", "teacher_calibration_error")
-NEED_DATA = ("loss", "perplexity", *NEED_TEACHER, "calibration_error")
+NEED_DATA = ("loss", "perplexity", "bits_per_byte", *NEED_TEACHER, "calibration_error")
 METRICS = (*NEED_DATA, "rouge_l")
 
 Progress = Callable[[str, int, int], None]
@@ -53,6 +56,7 @@ def evaluate_model(
     prompts: Sequence[PromptWithReferences] = (),
     teacher: Live | None = None,
     vocab_size: int | None = None,
+    tokens: ByteTable | None = None,
     batch_size: int = 16,
     max_new_tokens: int = 256,
     sampling_temperature: float = 0.0,
@@ -65,10 +69,11 @@ def evaluate_model(
 ) -> tuple[dict[str, float], list[dict[str, str]]]:
     """The asked metrics by name, and for each prompt its `prompt`, `reference` and `text`.
 
-    Arguments are those of `evaluate_likelihood` and `generate`; several teachers as one write no texts. `BadInput`
-    where a metric is unknown or what it needs is missing: held-out data, a teacher, prompts.
+    Arguments are those of `evaluate_likelihood` and `generate`; `tokens` says what the ids are in bytes; several
+    teachers as one write no texts. `BadInput` where a metric is unknown or what it needs is missing: held-out data, a
+    teacher, prompts, the bytes of tokens.
     """
-    _check(metrics, dataset, teacher, prompts)
+    _check(metrics, dataset, teacher, prompts, tokens)
     values: dict[str, float] = {}
     samples: list[dict[str, str]] = []
     if dataset is not None and set(metrics) & set(NEED_DATA):
@@ -81,6 +86,8 @@ def evaluate_model(
             batch_size=batch_size,
             progress=progress and partial(progress, "likelihood"),
         )
+        if "bits_per_byte" in metrics and tokens is not None:
+            values["bits_per_byte"] = bits_per_byte(values["loss"] * values["tokens"], dataset, tokens)
     if prompts and not isinstance(student, EnsembleTeacher):
         texts = generate(
             student,
@@ -111,11 +118,13 @@ def _check(
     dataset: HeldOut | None,
     teacher: Live | None,
     prompts: Sequence[PromptWithReferences],
+    tokens: ByteTable | None,
 ) -> None:
     """Before anything is computed: an hour of likelihood must not end in a missing prompt."""
     missing = {
         "held-out data (data.eval)": NEED_DATA if dataset is None else (),
         "a teacher": NEED_TEACHER if teacher is None else (),
+        "a tokenizer whose bytes are known": ("bits_per_byte",) if tokens is None else (),
         "prompts to answer (evaluation.prompts)": ("rouge_l",) if not prompts else (),
     }
     problems = [

@@ -20,7 +20,7 @@ from stillroom.teachers.teacher import Teacher
 from stillroom.training.pair import Pair
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass
@@ -83,7 +83,7 @@ def build(prepared: Prepared, advance: Advance) -> Built:
     advance(1, 2)
     student = load_student(recipe.student, recipe.seed)
     scan_weights(student)
-    described["student"] = describe(student, recipe.student.model, prepared.vocabulary)
+    described["student"] = describe(student, recipe.student.model, prepared.vocabularies.student.identity)
     pair = _pair(prepared, student, teacher)
     advance(2, 2)
     return Built(recipe, student, teacher, pair, described, prepared.files)
@@ -93,11 +93,14 @@ def load_live(prepared: Prepared) -> Live:
     """The teacher of the recipe, or all of its teachers as one, with their weights."""
     choice = prepared.recipe.teacher
     assert choice is not None
+    theirs = prepared.vocabularies.teacher
     members = [
         LiveTeacher(
             load_teacher(choice.model_copy(update={"model": source})),
-            vocab_size=prepared.vocab_size,
-            vocabulary=prepared.vocabulary,
+            vocab_size=theirs.size,
+            vocabulary=theirs.identity,
+            tokens=theirs.tokens,
+            end_token=theirs.end_token,
         )
         for source in sources(choice)
     ]
@@ -116,7 +119,7 @@ def _describe_live(prepared: Prepared, teacher: Live) -> dict[str, Any]:
     choice = prepared.recipe.teacher
     assert choice is not None
     members = [
-        describe(each.model, source, prepared.vocabulary)
+        describe(each.model, source, prepared.vocabularies.teacher.identity)
         for each, source in zip(teacher.members, sources(choice), strict=True)
     ]
     if len(members) == 1:
@@ -142,7 +145,7 @@ def _describe_cached(prepared: Prepared) -> dict[str, Any]:
         "model_type": prepared.cached.shape.model_type,
         "parameters": prepared.sizes["teacher"],
         "files_sha256": manifest.identity["teacher.weights"],
-        "vocabulary": prepared.vocabulary,
+        "vocabulary": prepared.vocabularies.teacher.identity,
         "cache": str(prepared.cached.store.folder),
         "cache_precision": manifest.precision,
     }
@@ -152,7 +155,8 @@ def _pair(prepared: Prepared, student: "PreTrainedModel", teacher: Teacher | Non
     recipe = prepared.recipe
     objectives = make_objectives(recipe)
     weights = dict(zip(objectives, (each.weight for each in recipe.objectives), strict=True))
-    shape = model_shape(student, prepared.vocab_size, prepared.vocabulary)
+    ours = prepared.vocabularies.student
+    shape = model_shape(student, ours.size, ours.identity, ours.tokens, ours.end_token)
     # Trainable parts of objectives start alike, whatever the student's own start drew.
     torch.manual_seed(recipe.seed)
     pair = Pair(student, objectives, weights, shape, teacher and teacher.shape)
@@ -165,6 +169,18 @@ def _pair(prepared: Prepared, student: "PreTrainedModel", teacher: Teacher | Non
 
 
 def collator(prepared: Prepared) -> Collator:
-    """Pads with the tokenizer's own padding token, where it has one."""
-    ids = (prepared.tokenizer.pad_token_id, prepared.tokenizer.eos_token_id, 0)
-    return Collator(padding_id=next(each for each in ids if each is not None), pad_to_multiple_of=8)
+    """Pads with the tokenizers' own padding tokens, where they have one."""
+    ours, theirs = map(_padding, (prepared.tokenizer, prepared.teacher_tokenizer or prepared.tokenizer))
+    return Collator(padding_id=ours, pad_to_multiple_of=8, teacher_padding_id=theirs)
+
+
+def teacher_collator(prepared: Prepared) -> Collator:
+    """For text as the teacher reads it."""
+    return Collator(
+        padding_id=_padding(prepared.teacher_tokenizer or prepared.tokenizer), pad_to_multiple_of=8
+    )
+
+
+def _padding(tokenizer: "PreTrainedTokenizerBase") -> int:
+    ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    return next(each for each in ids if each is not None)

@@ -12,7 +12,7 @@ from stillroom.core.batch import Batch
 from stillroom.core.errors import BadInput
 from stillroom.core.progress import Display, Silent
 from stillroom.core.signals import Head, Request, Signals
-from stillroom.recipe.build import collator, load_live
+from stillroom.recipe.build import load_live, teacher_collator
 from stillroom.recipe.identity import autocast_type, identity, weight_sources, weights_hash
 from stillroom.recipe.prepare import Prepared, prepare
 from stillroom.recipe.schema import Recipe, Teacher
@@ -70,7 +70,7 @@ def write_cache(
         target,
         _identity(prepared),
         prepared.teacher_requests,
-        prepared.train,
+        prepared.taught,
         precision,
         shard_bytes,
         versions,
@@ -118,7 +118,7 @@ def _compute(
             return teacher.answer(batch, plan.requests)
 
     size = batch_size or recipe.training["per_device_train_batch_size"]
-    ask = Ask(answer, collator(prepared), device, size)
+    ask = Ask(answer, teacher_collator(prepared), device, size)
     with display.task(f"Caching {len(indices):,} samples") as advance:
         fill(plan, manifest, indices, ask, advance)
 

@@ -6,13 +6,15 @@ Which exams there are says `evaluation.exams`; each kind has its own examiner, a
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from stillroom.alignment.vocabulary import VocabularyMatch
+from stillroom.core.errors import BadInput
 from stillroom.core.progress import Advance
 from stillroom.evaluation.text_exam import TextExaminer, TextMarks
 from stillroom.recipe.identity import weights_hash
 from stillroom.recipe.models import check_causal, load_config, load_student, load_teacher, load_tokenizer
-from stillroom.recipe.prepare import shared_vocabulary
 from stillroom.recipe.schema import Student, Teacher
 from stillroom.recipe.sitting import CODE_SETTINGS, GLUE_SETTINGS, Sitting
+from stillroom.recipe.vocabularies import shared_vocabulary
 from stillroom.teachers.live import LiveTeacher
 
 if TYPE_CHECKING:
@@ -33,10 +35,20 @@ class ExaminationRoom:
         self.configs = {role: load_config(each, role) for role, each in self.sources.items()}
         for role, each in self.sources.items():
             check_causal(self.configs[role], each, role)
+        self.match = self._match()
+
+    def _match(self) -> VocabularyMatch | None:
+        """What student and teacher share. None where that is not one vocabulary and no exam asks the teacher: then it
+        has no part in the sitting."""
         pair = [role for role in ("student", "teacher") if role in self.sources]
-        self.match = shared_vocabulary(
-            {role: self.tokenizers[role] for role in pair}, {role: self.configs[role] for role in pair}
-        )
+        try:
+            return shared_vocabulary(
+                {role: self.tokenizers[role] for role in pair}, {role: self.configs[role] for role in pair}
+            )
+        except BadInput:
+            if any(exam.needs_teacher for exam in self.sitting.exams.values()):
+                raise
+            return None
 
     def helpers(self) -> dict[str, Any]:
         """Who takes part, by the hash of their weights; None where these are not on this machine yet."""
@@ -57,7 +69,7 @@ class ExaminationRoom:
 
     @cached_property
     def teacher(self) -> LiveTeacher | None:
-        if not self.sitting.teacher:
+        if not self.sitting.teacher or self.match is None:
             return None
         weights = load_teacher(Teacher(model=self.sitting.teacher)).to(self.device)
         return LiveTeacher(weights, vocab_size=self.match.shared, vocabulary=self.match.identity)
@@ -75,7 +87,7 @@ class ExaminationRoom:
             self.tokenizers["student"],
             self.sitting.protocol,
             teacher=self.teacher,
-            vocab_size=self.match.shared if self.teacher else None,
+            vocab_size=self.match.shared if self.teacher and self.match else None,
             judge=self.judge,
             judge_tokenizer=self.tokenizers.get("judge"),
             batch_size=self.sitting.batch_size,

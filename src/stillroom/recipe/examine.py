@@ -1,5 +1,6 @@
 """Marks of teacher, undistilled and distilled student on the held-out text of one run, and their answers."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,26 +10,54 @@ from stillroom.core.batch import Batch
 from stillroom.core.progress import Display
 from stillroom.core.signals import FinalHidden, Head
 from stillroom.data.collate import Collator
+from stillroom.data.dataset import EncodedDataset
+from stillroom.data.prompts import PromptItem
 from stillroom.evaluation.evaluate_model import NEED_DATA, NEED_TEACHER, evaluate_model
+from stillroom.recipe.build import collator, teacher_collator
+from stillroom.recipe.encoding import sides
 from stillroom.recipe.prepare import Prepared
+from stillroom.recipe.vocabularies import Vocabulary
 from stillroom.taps.capture import capture
 from stillroom.taps.tail import tail_mass
 from stillroom.teachers.ensemble import EnsembleTeacher, Live
 
 
+@dataclass(frozen=True)
+class Paper:
+    """The exam as one model reads it, in its own vocabulary."""
+
+    dataset: EncodedDataset | None
+    collator: Collator
+    tokenizer: Any
+    prompts: list[PromptItem]
+    vocabulary: Vocabulary
+
+
+def paper(prepared: Prepared, role: str) -> Paper:
+    """For "student" or "teacher"."""
+    if role == "teacher" and prepared.vocabularies.are_two:
+        return Paper(
+            prepared.teacher_evaluation,
+            teacher_collator(prepared),
+            prepared.teacher_tokenizer,
+            prepared.teacher_prompts,
+            prepared.vocabularies.teacher,
+        )
+    ours = prepared.vocabularies.student
+    return Paper(prepared.evaluation, collator(prepared), prepared.tokenizer, prepared.prompts, ours)
+
+
 class Examiner:
     """Holds the exam: text, prompts, metrics. Remembers the answers by role."""
 
-    def __init__(
-        self, prepared: Prepared, collator: Collator, teacher: Live | None, display: Display
-    ) -> None:
-        self.prepared, self.collator, self.teacher, self.display = prepared, collator, teacher, display
+    def __init__(self, prepared: Prepared, teacher: Live | None, display: Display) -> None:
+        self.prepared, self.teacher, self.display = prepared, teacher, display
         self.wishes = prepared.recipe.evaluation
         self.answers: dict[str, list[dict[str, str]]] = {}
 
     @property
     def metrics(self) -> list[str]:
-        return list(self.wishes.metrics or []) if self.prepared.evaluation is not None else []
+        return self.prepared.metrics
 
     def marks(self, model: nn.Module, role: str, title: str) -> dict[str, float]:
         """Every metric of the recipe for a student; its answers are kept under `role`."""
@@ -42,7 +71,7 @@ class Examiner:
         if isinstance(self.teacher, EnsembleTeacher):
             with self.display.task("Evaluating the teachers") as advance:
                 values, _ = self._evaluate(
-                    self.teacher, [each for each in own if each in NEED_DATA], None, [], None
+                    "teacher", self.teacher, [each for each in own if each in NEED_DATA], None, [], None
                 )
                 advance(1, 1)
             return values
@@ -51,7 +80,7 @@ class Examiner:
     def quick_marks(self, model: nn.Module) -> dict[str, float]:
         """Between training steps: likelihood only, no texts."""
         metrics = [metric for metric in self.metrics if metric in NEED_DATA]
-        return self._evaluate(model, metrics, self.teacher, [], None)[0]
+        return self._evaluate("student", model, metrics, self.teacher, [], None)[0]
 
     def samples(self) -> list[dict[str, str]]:
         """Prompt, reference and the answer of each role, prompt by prompt."""
@@ -63,18 +92,20 @@ class Examiner:
         ]
 
     def trimmed_mass(self, student: nn.Module) -> list[str]:
-        """How much probability the models give to head rows outside the shared vocabulary, on some held-out text."""
-        dataset = self.prepared.evaluation or self.prepared.train
-        items = [dataset[index] for index in range(min(8, len(dataset)))]
+        """How much probability the models give to head rows that take no part, on some held-out text."""
         teachers = [("teacher", each.model) for each in self.teacher.members] if self.teacher else []
         notes = []
         for role, model in [("student", student), *teachers]:
+            asked = paper(self.prepared, role)
+            ours, theirs = sides(self.prepared.train)
+            dataset = asked.dataset or (theirs if role == "teacher" and theirs else ours)
+            items = [dataset[index] for index in range(min(8, len(dataset)))]
             device = next(model.parameters()).device
-            inputs = {name: value.to(device) for name, value in self.collator(items).items()}
+            inputs = {name: value.to(device) for name, value in asked.collator(items).items()}
             side = Batch.from_inputs(inputs).student
             with torch.no_grad():
                 signals = capture(model, side, (FinalHidden(), Head()))
-            head, shared = signals[Head()], self.prepared.vocab_size
+            head, shared = signals[Head()], asked.vocabulary.size
             if head.weight.shape[0] == shared:
                 continue
             mass = float(tail_mass(signals[FinalHidden()][side.predicts], head, shared).mean())
@@ -87,12 +118,12 @@ class Examiner:
     def _marks(
         self, model: nn.Module, role: str, title: str, metrics: list[str], teacher: Live | None
     ) -> dict[str, float]:
-        prompts = self.prepared.prompts
+        prompts = paper(self.prepared, role).prompts
         if not metrics and not prompts:
             return {}
         with self.display.task(title) as advance:
             values, self.answers[role] = self._evaluate(
-                model, metrics, teacher, prompts, lambda part, done, total: advance(done, total, part)
+                role, model, metrics, teacher, prompts, lambda part, done, total: advance(done, total, part)
             )
             shown = (
                 (name, values[name]) for name in ("perplexity", "agreement", "rouge_l") if name in values
@@ -102,21 +133,24 @@ class Examiner:
 
     def _evaluate(
         self,
+        role: str,
         model: nn.Module | EnsembleTeacher,
         metrics: list[str],
         teacher: Live | None,
-        prompts: list,
+        prompts: list[PromptItem],
         progress: Any,
     ) -> tuple[dict[str, float], list[dict[str, str]]]:
+        asked = paper(self.prepared, role)
         return evaluate_model(
             model,
-            self.prepared.evaluation,
-            self.collator,
-            self.prepared.tokenizer,
+            asked.dataset,
+            asked.collator,
+            asked.tokenizer,
             metrics=metrics,
             prompts=prompts,
-            teacher=teacher,
-            vocab_size=self.prepared.vocab_size,
+            teacher=teacher if set(metrics) & set(NEED_TEACHER) else None,
+            vocab_size=asked.vocabulary.size,
+            tokens=asked.vocabulary.tokens,
             batch_size=self.wishes.batch_size,
             max_new_tokens=self.wishes.max_new_tokens,
             sampling_temperature=self.wishes.sampling_temperature,

@@ -14,8 +14,8 @@ from stillroom.data.prompts import prompts_for_generation
 from stillroom.data.sources import read_records
 from stillroom.evaluation.evaluate_model import METRICS, NEED_TEACHER, evaluate_model
 from stillroom.recipe.models import check_causal, load_config, load_student, load_teacher, load_tokenizer
-from stillroom.recipe.prepare import shared_vocabulary
 from stillroom.recipe.schema import Student, Teacher
+from stillroom.recipe.vocabularies import shared_vocabulary
 from stillroom.teachers.live import LiveTeacher
 
 

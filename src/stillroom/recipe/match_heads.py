@@ -118,9 +118,8 @@ def _without_objectives(recipe: Recipe, teacher: Teacher) -> Recipe:
 
 def _teacher(prepared: Prepared, choice: Teacher) -> LiveTeacher:
     use_cpu = prepared.recipe.training.get("use_cpu") or not torch.cuda.is_available()
-    teacher = LiveTeacher(
-        load_teacher(choice), vocab_size=prepared.vocab_size, vocabulary=prepared.vocabulary
-    )
+    theirs = prepared.vocabularies.teacher
+    teacher = LiveTeacher(load_teacher(choice), vocab_size=theirs.size, vocabulary=theirs.identity)
     teacher.to(torch.device("cpu" if use_cpu else "cuda"))
     teacher.prepare(_requests(teacher.shape.num_layers))
     return teacher

@@ -6,13 +6,12 @@ from stillroom.core.errors import BadInput
 from stillroom.core.signals import Request
 from stillroom.recipe.models import check_causal, empty_model, load_config, load_tokenizer
 from stillroom.recipe.schema import Recipe, Teacher
+from stillroom.recipe.vocabularies import match_with
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
-
-    from stillroom.alignment.vocabulary import VocabularyMatch
 
 ROLE = "teacher.others"
 IDLE = "The objectives ask what one teacher says alone, so those under teacher.others are loaded and asked nothing."
@@ -46,25 +45,6 @@ def _read(
     except BadInput as error:
         raise BadInput(f"{ROLE}: {source}: {error}") from error
     return config
-
-
-def match_with(
-    student: "PreTrainedTokenizerBase",
-    teacher: "PreTrainedTokenizerBase",
-    student_config: "PreTrainedConfig",
-    teacher_config: "PreTrainedConfig",
-) -> "VocabularyMatch":
-    """What a student and one teacher share; `BadInput` where they do not share a vocabulary."""
-    from stillroom.alignment.vocabulary import compare_vocabularies
-
-    return compare_vocabularies(
-        student.get_vocab(),
-        teacher.get_vocab(),
-        student_config.get_text_config().vocab_size,
-        teacher_config.get_text_config().vocab_size,
-        lambda text: student.encode(text, add_special_tokens=False),
-        lambda text: teacher.encode(text, add_special_tokens=False),
-    )
 
 
 def try_together(

@@ -7,22 +7,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stillroom.alignment.vocabulary_map import vocabulary_map
 from stillroom.core.errors import BadInput
 from stillroom.core.objective import Objective
 from stillroom.core.progress import Display, Silent
 from stillroom.core.shape import ModelShape
 from stillroom.core.signals import Request
+from stillroom.recipe.contradictions import NEEDS_TEACHER
 from stillroom.recipe.identity import content_hash, weights_hash
 from stillroom.recipe.models import check_causal, empty_model, load_config, load_tokenizer
-from stillroom.recipe.other_teachers import match_with, read_others, sources, try_together
+from stillroom.recipe.other_teachers import read_others, sources, try_together
 from stillroom.recipe.schema import PYTHON_DOCS, Recipe
+from stillroom.recipe.vocabularies import Vocabularies, read_vocabularies, rows_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-    from stillroom.alignment.vocabulary import VocabularyMatch
     from stillroom.data.columns import Sample, Samples
-    from stillroom.data.dataset import EncodedDataset
+    from stillroom.data.dataset import EncodedDataset, PairedDataset
     from stillroom.data.prompts import PromptItem
     from stillroom.teachers.cached import CachedTeacher
 
@@ -33,13 +35,11 @@ class Prepared:
 
     recipe: Recipe
     tokenizer: "PreTrainedTokenizerBase"
-    train: "EncodedDataset"
+    train: "EncodedDataset | PairedDataset"
+    """Under two tokenizers where there are two vocabularies."""
     evaluation: "EncodedDataset | None"
     prompts: "list[PromptItem]"
-    vocab_size: int
-    """Rows of the heads that take part: the vocabulary that student and teacher share."""
-    vocabulary: str
-    """Its identity."""
+    vocabularies: Vocabularies
     sizes: dict[str, int]
     """Parameters of student and teacher."""
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -57,6 +57,34 @@ class Prepared:
     """Files that objectives have read, each with the SHA-256 of its content."""
     cached: "CachedTeacher | None" = None
     """The teacher, where it answers from a cache."""
+    teacher_evaluation: "EncodedDataset | None" = None
+    """The held-out text as a teacher with a tokenizer of its own reads it."""
+    teacher_prompts: "list[PromptItem]" = field(default_factory=list)
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the student's head that take part."""
+        return self.vocabularies.student.size
+
+    @property
+    def metrics(self) -> list[str]:
+        """Those of the recipe that can be measured on the held-out text. Over two vocabularies losses are comparable by
+        byte only, so that is measured, too."""
+        wished = self.recipe.evaluation.metrics or []
+        if self.evaluation is None or not wished:
+            return []
+        if not self.vocabularies.are_two:
+            return list(wished)
+        alone = [name for name in wished if name not in NEEDS_TEACHER]
+        return list(dict.fromkeys([*alone, "bits_per_byte"]))
+
+    @property
+    def taught(self) -> "EncodedDataset":
+        """The training text as the teacher reads it."""
+        from stillroom.recipe.encoding import sides
+
+        ours, theirs = sides(self.train)
+        return theirs or ours
 
 
 def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
@@ -74,31 +102,25 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
         tokenizers = {"student": tokenizer}
         if recipe.teacher is not None:
             tokenizers["teacher"] = load_tokenizer(recipe.teacher.model, "teacher")
-            if recipe.data.template == "chat":
-                _check_templates(tokenizers)
-        match = shared_vocabulary(tokenizers, configs)
         others = read_others(recipe, tokenizer, configs["student"])
-        rows = [each.get_text_config().vocab_size for each in (*configs.values(), *others)]
-        vocab_size, vocabulary = rows[0], match.identity
-        if len(set(rows)) > 1:
-            vocab_size = match.shared
-            theirs = " and ".join(map(str, rows[1:]))
-            notes.append(
-                f"The heads have {rows[0]} (student) and {theirs} (teacher) rows over one tokenizer; "
-                f"{'both' if not others else 'all'} are trimmed to the {vocab_size} that it defines."
-            )
+        vocabularies = read_vocabularies(tokenizers, configs, others, wants_tokens(recipe))
+        if vocabularies.are_two:
+            notes += _on_two_vocabularies(recipe, vocabularies)
+        elif recipe.data.template == "chat" and recipe.teacher is not None:
+            _check_templates(tokenizers)
+        notes += _rows_without_tokens(vocabularies, configs, others)
         advance(1, 3, "objectives")
-        sizes, shapes, requests, files = _try_objectives(recipe, configs, vocab_size, vocabulary)
+        sizes, shapes, requests, files = _try_objectives(recipe, configs, vocabularies)
         if recipe.teacher is not None:
-            sizes["teacher"], found = try_together(recipe.teacher, others, vocab_size, requests, sizes)
+            size = vocabularies.teacher.size
+            sizes["teacher"], found = try_together(recipe.teacher, others, size, requests, sizes)
             notes += found
         advance(2, 3, "text")
-        prepared = _encode(recipe, tokenizer, vocab_size, vocabulary, sizes, notes)
+        prepared = _encode(recipe, tokenizers, vocabularies, sizes, notes)
         _check_room(prepared, configs)
         _check_lengths(prepared, configs, others)
         prepared.teacher_config, prepared.teacher_shape = configs.get("teacher"), shapes.get("teacher")
         prepared.teacher_requests, prepared.files = requests, files
-        prepared.teacher_tokenizer = tokenizers.get("teacher")
         advance(3, 3, f"{prepared.data['train']['response_tokens']:,} response tokens to train on")
     if recipe.teacher is not None and recipe.teacher.use == "cached":
         _open_cache(prepared, display)
@@ -130,14 +152,17 @@ def _check_lengths(
     prepared: Prepared, configs: "Mapping[str, PreTrainedConfig]", others: "list[PreTrainedConfig]"
 ) -> None:
     """Positions that are computed go on beyond what a model was trained with; those of a table end with it."""
+    from stillroom.recipe.encoding import sides
     from stillroom.taps.structure import has_position_table
 
     teacher = prepared.recipe.teacher
-    reading = [("student", configs["student"])]
+    ours = [sides(prepared.train)[0], prepared.evaluation]
+    theirs = [prepared.taught, prepared.teacher_evaluation or prepared.evaluation]
+    reading = [("student", configs["student"], ours)]
     if teacher is not None and teacher.use == "live":
-        reading += [("teacher", each) for each in (configs["teacher"], *others)]
-    longest = max(max(each.lengths) for each in (prepared.train, prepared.evaluation) if each)
-    for role, config in reading:
+        reading += [("teacher", each, theirs) for each in (configs["teacher"], *others)]
+    for role, config, read in reading:
+        longest = max(max(each.lengths) for each in read if each)
         positions = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
         if positions is not None and longest > positions and has_position_table(empty_model(config)):
             raise BadInput(
@@ -166,13 +191,71 @@ def _about(number: int, words: str = "") -> Iterator[None]:
         raise BadInput(f"objectives.{number}: {words}{error}") from error
 
 
-def shared_vocabulary(
-    tokenizers: "Mapping[str, PreTrainedTokenizerBase]", configs: "Mapping[str, PreTrainedConfig]"
-) -> "VocabularyMatch":
-    """What "student" and, if there is one, "teacher" share; `BadInput` where they do not share a vocabulary."""
-    student = tokenizers["student"], configs["student"]
-    teacher = tokenizers.get("teacher", student[0]), configs.get("teacher", student[1])
-    return match_with(student[0], teacher[0], student[1], teacher[1])
+def wants_tokens(recipe: Recipe) -> bool:
+    """Whether an objective or a metric may ask what tokens are in bytes."""
+    from stillroom.objectives import find
+
+    return "bits_per_byte" in (recipe.evaluation.metrics or []) or any(
+        find(choice.use).two_vocabularies for choice in recipe.objectives
+    )
+
+
+def _rows_without_tokens(
+    vocabularies: Vocabularies, configs: "Mapping[str, PreTrainedConfig]", others: "list[PreTrainedConfig]"
+) -> list[str]:
+    """Sentences about rows of heads that take no part."""
+    rows = [rows_of(each) for each in (*configs.values(), *others)]
+    if vocabularies.are_two:
+        pairs = zip(("student", "teacher"), rows, (vocabularies.student, vocabularies.teacher), strict=True)
+        return [
+            f"The {role}'s head has {have} rows and its tokenizer {each.size} ids; the rows beyond take no part."
+            for role, have, each in pairs
+            if have > each.size
+        ]
+    if len(set(rows)) == 1:
+        return []
+    theirs = " and ".join(map(str, rows[1:]))
+    return [
+        f"The heads have {rows[0]} (student) and {theirs} (teacher) rows over one tokenizer; "
+        f"{'both' if not others else 'all'} are trimmed to the {vocabularies.student.size} that it defines."
+    ]
+
+
+def _on_two_vocabularies(recipe: Recipe, vocabularies: Vocabularies) -> list[str]:
+    """What a recipe comes to where tokens cannot be compared one by one: said, and refused where it cannot be."""
+    assert recipe.teacher is not None
+    if recipe.teacher.others:
+        raise BadInput(
+            "teacher.others: several teachers answer as one over one vocabulary, and that of teacher.model is not the "
+            f"student's; give one teacher, or teachers with the student's tokenizer. {vocabularies.difference}"
+        )
+    best = str(recipe.training.get("metric_for_best_model", "")).removeprefix("eval_")
+    if best in NEEDS_TEACHER:
+        raise BadInput(
+            f"training.metric_for_best_model: {best} compares token by token, and student and teacher have two "
+            "vocabularies; take loss"
+        )
+    shared = len(vocabulary_map(*vocabularies.tables))
+    ours, theirs = (len(each) for each in vocabularies.tables)
+    notes = [
+        f"Student and teacher have two vocabularies, of {ours:,} and {theirs:,} ids; {shared:,} tokens are the same "
+        "bytes in both. Each model reads the text through its own tokenizer, so losses compare by byte, not by token."
+    ]
+    if lost := " and ".join(name for name in recipe.evaluation.metrics or [] if name in NEEDS_TEACHER):
+        notes.append(f"{lost} compare token by token and are not measured over two vocabularies.")
+    return notes
+
+
+def _check_two(name: str, objective: Objective, vocabularies: Vocabularies) -> None:
+    if objective.two_vocabularies or not vocabularies.are_two:
+        return
+    from stillroom.objectives import find, names
+
+    able = ", ".join(each for each in names() if find(each).two_vocabularies and not each.startswith("hard."))
+    raise BadInput(
+        f"{name} compares token by token and needs one vocabulary, but those of student and teacher differ; "
+        f"choose one that compares two: {able}. How they differ: {vocabularies.difference}"
+    )
 
 
 def _check_templates(tokenizers: "Mapping[str, PreTrainedTokenizerBase]") -> None:
@@ -192,7 +275,7 @@ def _open_cache(prepared: Prepared, display: Display) -> None:
             prepared.teacher_config,
             prepared.teacher_shape,
             prepared.teacher_requests,
-            prepared.train,
+            prepared.taught,
             advance,
         )
     assert prepared.recipe.teacher is not None
@@ -200,7 +283,7 @@ def _open_cache(prepared: Prepared, display: Display) -> None:
 
 
 def _try_objectives(
-    recipe: Recipe, configs: "dict[str, PreTrainedConfig]", vocab_size: int, vocabulary: str
+    recipe: Recipe, configs: "dict[str, PreTrainedConfig]", vocabularies: Vocabularies
 ) -> tuple[dict[str, int], dict[str, ModelShape], tuple[Request, ...], dict[str, str]]:
     """Set the objectives up on the shapes alone, so that a bad pair is refused now and not after the weights.
 
@@ -210,11 +293,16 @@ def _try_objectives(
     from stillroom.taps.structure import check_structure
 
     models = {role: empty_model(config) for role, config in configs.items()}
-    shapes = {role: model_shape(model, vocab_size, vocabulary) for role, model in models.items()}
+    shapes = {
+        role: model_shape(models[role], each.size, each.identity, each.tokens, each.end_token)
+        for role, each in (("student", vocabularies.student), ("teacher", vocabularies.teacher))
+        if role in models
+    }
     requests: dict[Request, None] = {}
     files: dict[str, str] = {}
     for number, objective in enumerate(make_objectives(recipe).values()):
         with _about(number):
+            _check_two(recipe.objectives[number].use, objective, vocabularies)
             reads = objective.setup(shapes["student"], shapes.get("teacher", shapes["student"]))
             _check_measured(objective, recipe)
         for role, asked in (("student", reads.student), ("teacher", reads.teacher)):
@@ -242,52 +330,44 @@ def _check_measured(objective: Objective, recipe: Recipe) -> None:
 
 
 def _encode(
-    recipe: Recipe, tokenizer: Any, vocab_size: int, vocabulary: str, sizes: dict[str, int], notes: list[str]
+    recipe: Recipe,
+    tokenizers: "Mapping[str, PreTrainedTokenizerBase]",
+    vocabularies: Vocabularies,
+    sizes: dict[str, int],
+    notes: list[str],
 ) -> Prepared:
-    from stillroom.data.encode import encode
-    from stillroom.data.prompts import prompts_for_generation
+    from stillroom.recipe.encoding import Encoding, sides
     from stillroom.recipe.probe import draw
 
-    data = recipe.data
+    encoding = Encoding(recipe, tokenizers, vocabularies)
     train_samples, eval_samples = read_samples(recipe)
-    settings = {"max_length": data.max_length, "max_prompt_length": data.max_prompt_length}
-    train = encode(
-        train_samples,
-        tokenizer,
-        data.template,
-        train_on=data.train_on,
-        on_bad_record=data.on_bad_record,
-        **settings,
-    )
+    train = encoding.paired(train_samples)
     arguments = recipe.training
     batch = arguments["per_device_train_batch_size"] * arguments["gradient_accumulation_steps"]
     train.require(batch * int(os.environ.get("WORLD_SIZE", "1")))
-    facts = {"train": _facts(train_samples, train)}
-    evaluation, prompts = None, []
-    if eval_samples is not None:
-        evaluation = encode(eval_samples, tokenizer, data.template, on_bad_record="skip", **settings)
-        facts["eval"] = _facts(eval_samples, evaluation)
-        limit = data.max_prompt_length or data.max_length // 2
-        prompts = prompts_for_generation(
-            eval_samples[: recipe.evaluation.prompts], tokenizer, data.template, limit
-        )
-        notes += _shared_questions(train_samples, eval_samples)
-    for split, counted in facts.items():
-        notes += [f"{split}: {sentence}" for sentence in _losses(counted)]
-    drawn = draw(eval_samples or train_samples, recipe.seed)
-    return Prepared(
+    prepared = Prepared(
         recipe,
-        tokenizer,
+        tokenizers["student"],
         train,
-        evaluation,
-        prompts,
-        vocab_size,
-        vocabulary,
+        None,
+        [],
+        vocabularies,
         sizes,
-        facts,
+        {"train": _facts(train_samples, train)},
         notes,
-        probe=drawn,
+        probe=draw(eval_samples or train_samples, recipe.seed),
+        teacher_tokenizer=tokenizers.get("teacher"),
     )
+    if eval_samples is not None:
+        held_out = encoding.paired(eval_samples, on_bad_record="skip", train_on="responses")
+        prepared.evaluation, prepared.teacher_evaluation = sides(held_out)
+        prepared.data["eval"] = _facts(eval_samples, held_out)
+        asked = eval_samples[: recipe.evaluation.prompts]
+        prepared.prompts, prepared.teacher_prompts = encoding.prompts(asked)
+        notes += _shared_questions(train_samples, eval_samples)
+    for split, counted in prepared.data.items():
+        notes += [f"{split}: {sentence}" for sentence in _losses(counted)]
+    return prepared
 
 
 def read_samples(recipe: Recipe) -> "tuple[Samples, Samples | None]":
@@ -315,7 +395,7 @@ def read_samples(recipe: Recipe) -> "tuple[Samples, Samples | None]":
     return samples, replace(others, samples=others.samples[: data.eval_limit])
 
 
-def _facts(samples: "Samples", encoded: "EncodedDataset") -> dict[str, Any]:
+def _facts(samples: "Samples", encoded: "EncodedDataset | PairedDataset") -> dict[str, Any]:
     return {
         "source": samples.source,
         "sha256": samples.sha256,
@@ -329,6 +409,9 @@ def _losses(facts: dict[str, Any]) -> list[str]:
         "skipped_records": "records could not be read and were left out",
         "dropped_empty": "samples with an empty response were left out",
         "dropped_no_response": "samples were left out because no response token fits",
+        "dropped_unaligned": "samples were left out because the student's tokenizer rewrites their text",
+        "dropped_rewritten": "samples were left out because the two chat templates write their responses differently",
+        "teacher_dropped_unaligned": "samples were left out because the teacher's tokenizer rewrites their text",
         "special_in_text": "samples spell a special token in their text; it was encoded as text",
     }
     return [f"{facts[key]} {sentence}." for key, sentence in words.items() if facts.get(key)]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from stillroom.core.batch import Batch, Side
+from stillroom.core.byte_table import ByteTable
 from stillroom.core.errors import BadInput
 from stillroom.core.progress import Advance
 from stillroom.core.signals import Request, Signals, TopTokens
@@ -25,9 +26,10 @@ from stillroom.diagnostics.token_marks import SHIFTS, TokenMarks, token_marks
 from stillroom.diagnostics.voice import READS, Voice, listen
 from stillroom.recipe import forecast as forecasts
 from stillroom.recipe import probe
-from stillroom.recipe.build import Built, collator
+from stillroom.recipe.build import Built, collator, teacher_collator
 from stillroom.recipe.forecast import Forecast, Rehearsal
 from stillroom.recipe.prepare import Prepared
+from stillroom.recipe.vocabularies import Vocabularies
 from stillroom.taps.capture import capture
 from stillroom.taps.eval_mode import eval_mode
 from stillroom.teachers.cached import CachedTeacher
@@ -103,7 +105,7 @@ def _declared(prepared: Prepared, built: Built) -> list[Verdict]:
         return []
     ours, theirs = built.pair.student_shape, built.teacher.shape
     verdicts = [
-        Verdict("vocabulary", f"one, of {prepared.vocab_size:,} tokens"),
+        Verdict("vocabulary", _vocabulary(prepared.vocabularies)),
         Verdict("width", f"student {ours.width}, teacher {theirs.width}"),
         Verdict("layers", f"student {ours.num_layers}, teacher {theirs.num_layers}"),
     ]
@@ -125,15 +127,27 @@ def _declared(prepared: Prepared, built: Built) -> list[Verdict]:
     return verdicts
 
 
+def _vocabulary(vocabularies: Vocabularies) -> str:
+    if vocabularies.are_two:
+        return f"two, of {vocabularies.student.size:,} and {vocabularies.teacher.size:,} tokens"
+    return f"one, of {vocabularies.student.size:,} tokens"
+
+
 # --- what the teacher says ----------------------------------------------------------------------------------------
 
 
 class _Interview:
-    """Asks both models about the probe, once for every question that has been left open by the answers before."""
+    """Asks both models about the probe, once for every question that has been left open by the answers before.
+
+    Each reads the probe in its own vocabulary.
+    """
 
     def __init__(self, prepared: Prepared, built: Built, device: torch.device, batches: int) -> None:
         self.prepared, self.built, self.device = prepared, built, device
-        self.recipe, self.collator = prepared.recipe, collator(prepared)
+        self.recipe, self.vocabularies = prepared.recipe, prepared.vocabularies
+        self.collator = teacher_collator(prepared) if self.vocabularies.are_two else collator(prepared)
+        self.tokenizer = prepared.teacher_tokenizer if self.vocabularies.are_two else prepared.tokenizer
+        self.rows = self.vocabularies.teacher.size
         self.count = batches * probe.BATCH
         self.samples = probe.shorter_half(prepared.probe, self.count)
         self.facts: dict[str, Any] = {}
@@ -162,17 +176,17 @@ class _Interview:
         found.append(scale)
         if self.built.live is not None:
             found += [self._rendering(full), self._template(full, ask, marks, voice)]
-        return [*found, self._against_student(chosen, marks)]
+        return [*found, self._against_student(chosen, marks, voice)]
 
     def _items(self) -> probe.Items:
         """A cache knows samples as they were trained on, whole."""
         if isinstance(self.built.teacher, CachedTeacher):
-            dataset = self.prepared.train
+            dataset = self.prepared.taught
             chosen = random.Random(self.recipe.seed).sample(
                 range(len(dataset)), min(self.count, len(dataset))
             )
             return [dict(dataset[index]) for index in chosen]
-        return probe.items(self.samples, self.prepared.tokenizer, self.recipe)
+        return probe.items(self.samples, self.tokenizer, self.recipe)
 
     def _teacher(self) -> Callable[[Batch], Signals]:
         """Who answers with what; `BadInput` where the answers do not hold a distribution."""
@@ -192,8 +206,10 @@ class _Interview:
     def _student(self, batch: Batch) -> Signals:
         return capture(self.built.student, batch.student, READS, vocab_size=self.prepared.vocab_size)
 
-    def _heard(self, ask: Callable[[Batch], Signals], chosen: list[Batch]) -> tuple[TokenMarks, Voice]:
-        voice = listen(ask, chosen, self.prepared.vocab_size)
+    def _heard(
+        self, ask: Callable[[Batch], Signals], chosen: list[Batch], rows: int | None = None
+    ) -> tuple[TokenMarks, Voice]:
+        voice = listen(ask, chosen, rows or self.rows)
         return token_marks(voice), voice
 
     def _remember(self, marks: TokenMarks, voice: Voice) -> None:
@@ -218,9 +234,9 @@ class _Interview:
         reason = next((each for each in found if each.check == "ids" and each.outcome == "refused"), None)
         best = self.facts["loss"] - self.facts["logit_scale_gain"]
         if reason is None and scale.outcome == "refused":
-            reason = scale if best < check.CHANCE * math.log(self.prepared.vocab_size) else None
+            reason = scale if best < check.CHANCE * math.log(self.rows) else None
         if reason is None and self.built.live is not None:
-            rows = self.prepared.vocab_size
+            rows = self.rows
             few = chosen[:1]
             read = {k: self._heard(ask, [_shifted(batch, k, rows) for batch in few])[0] for k in SHIFTS}
             reason = check.judge_reading(read, marks.first(int(few[0].student.predicts.sum())))
@@ -235,6 +251,8 @@ class _Interview:
 
     def _rendering(self, full: probe.Items) -> Verdict:
         """Would the teacher's own tokenizer have written the same ids?"""
+        if self.vocabularies.are_two:
+            return Verdict("rendered prompts", "each model reads what its own tokenizer writes")
         theirs = probe.items(self.samples, self.prepared.teacher_tokenizer, self.recipe)
         for ours, other in zip(full, theirs, strict=False):
             if not torch.equal(ours["input_ids"], other["input_ids"]):
@@ -273,11 +291,30 @@ class _Interview:
         marks, voice = self._heard(ask, probe.batches(items, self.collator, self.device))
         return by_sample(voice.targets, marks.loss, voice.samples)
 
-    def _against_student(self, chosen: list[Batch], marks: TokenMarks) -> Verdict:
+    def _against_student(self, chosen: list[Batch], marks: TokenMarks, voice: Voice) -> Verdict:
+        if self.vocabularies.are_two:
+            items = probe.items(self.samples, self.prepared.tokenizer, self.recipe)
+            chosen = probe.batches(items, collator(self.prepared), self.device)
         with eval_mode(self.built.student):
-            student, _ = self._heard(self._student, chosen)
+            student, heard = self._heard(self._student, chosen, self.vocabularies.student.size)
         self.facts["student_loss"] = float(student.loss.mean())
-        return check.judge_student(student.loss, marks.loss)
+        if not self.vocabularies.are_two:
+            return check.judge_student(student.loss, marks.loss)
+        ours, theirs = self.vocabularies.tables
+        both = _per_byte(student, heard, ours), _per_byte(marks, voice, theirs)
+        common = sorted(both[0].keys() & both[1].keys())
+        student_loss, teacher_loss = (torch.tensor([each[sample] for sample in common]) for each in both)
+        return check.judge_student(student_loss, teacher_loss, unit="byte")
+
+
+def _per_byte(marks: TokenMarks, voice: Voice, tokens: ByteTable) -> dict[int, float]:
+    """Nats per byte of every sample's response. Responses are cut at the same number of tokens, not of bytes."""
+    lengths = torch.from_numpy(tokens.lengths).masked_fill(torch.from_numpy(tokens.special), 0)
+    losses = by_sample(voice.targets, marks.loss, voice.samples)
+    sizes = {sample: int(lengths[ids].sum()) for sample, (ids, _) in losses.items()}
+    return {
+        sample: float(each.sum()) / sizes[sample] for sample, (_, each) in losses.items() if sizes[sample]
+    }
 
 
 def _shifted(batch: Batch, by: int, rows: int) -> Batch:

@@ -170,7 +170,7 @@ class _Run:
 
     def _examine_before(self) -> None:
         self.collator = collator(self.prepared)
-        self.examiner = Examiner(self.prepared, self.collator, self.live, self.display)
+        self.examiner = Examiner(self.prepared, self.live, self.display)
         self.summary.notes += self.examiner.trimmed_mass(self.student)
         if self.recipe.evaluation.baselines:
             self.summary.teacher = self.examiner.teacher_marks()

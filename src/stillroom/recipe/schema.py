@@ -195,6 +195,7 @@ class Evaluation(Section):
                 "agreement",
                 "teacher_kl",
                 "rouge_l",
+                "bits_per_byte",
                 "calibration_error",
                 "confidence_gap",
                 "teacher_calibration_error",
@@ -203,8 +204,8 @@ class Evaluation(Section):
         | None
     ) = None
     """`loss`, `perplexity`, `agreement`, `teacher_kl`, `rouge_l`; null: all of these that can be measured with what is
-    given. Only when named: `calibration_error`, and against the teacher `confidence_gap` and
-    `teacher_calibration_error`."""
+    given. Only when named: `bits_per_byte` (always measured where student and teacher have two vocabularies),
+    `calibration_error`, and against the teacher `confidence_gap` and `teacher_calibration_error`."""
     baselines: bool = True
     """Mark the teacher and the student before training as well; false where another run has done it."""
     prompts: Annotated[Whole, Field(ge=0)] = 100

@@ -16,6 +16,7 @@ _MOST_LAYERS = 8
 _TITLES = {
     "loss": "Loss",
     "perplexity": "Perplexity",
+    "bits_per_byte": "Bits per byte",
     "agreement": "Agreement with the teacher",
     "teacher_kl": "KL to the teacher",
     "rouge_l": "Rouge-L",

@@ -11,6 +11,7 @@ from stillroom.report.standings import HELD_OUT, OVERVIEW, Column, Sheet, Values
 
 _COLUMNS = (
     Column("loss", "Loss", "nats / token", "lower"),
+    Column("bits_per_byte", "Bits", "per byte", "lower"),
     Column("rouge_l", "Rouge-L", "0 to 100", "higher", decimals=2),
     Column("teacher_kl", "KL to teacher", "nats / token", "lower"),
     Column("agreement", "Agreement", "% with teacher", "higher", 100.0, 2),

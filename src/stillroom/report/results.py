@@ -29,6 +29,7 @@ class Column:
 COLUMNS = (
     Column("perplexity", "Perplexity", "held-out", numbers.perplexity, "lower"),
     Column("loss", "Loss", "nats / token", numbers.fixed, "lower"),
+    Column("bits_per_byte", "Bits", "/ byte", numbers.fixed, "lower"),
     Column("agreement", "Agreement", "with teacher", numbers.percent, "higher"),
     Column("teacher_kl", "Teacher KL", "nats / token", numbers.fixed, "lower"),
     Column("rouge_l", "Rouge-L", "0 to 100", lambda value: numbers.fixed(value, 1), "higher"),

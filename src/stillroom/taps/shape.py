@@ -2,11 +2,18 @@
 
 from torch import nn
 
+from stillroom.core.byte_table import ByteTable
 from stillroom.core.shape import ModelShape
 from stillroom.taps.anatomy import causal_lm, text_config
 
 
-def model_shape(model: nn.Module, vocab_size: int | None, vocabulary: str) -> ModelShape:
+def model_shape(
+    model: nn.Module,
+    vocab_size: int | None,
+    vocabulary: str,
+    tokens: ByteTable | None = None,
+    end_token: int | None = None,
+) -> ModelShape:
     """Sizes of `model`; `vocab_size` None means all rows of its embedding.
 
     `head_dim` is the width of queries and keys as they are recorded. Latent attention (DeepSeek) expands its
@@ -30,4 +37,6 @@ def model_shape(model: nn.Module, vocab_size: int | None, vocabulary: str) -> Mo
         head_dim=head_dim,
         model_type=lm.config.model_type,
         vocabulary=vocabulary,
+        tokens=tokens,
+        end_token=end_token,
     )

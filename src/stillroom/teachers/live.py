@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from stillroom.core.batch import Batch
+from stillroom.core.byte_table import ByteTable
 from stillroom.core.errors import BadInput
 from stillroom.core.shape import ModelShape
 from stillroom.core.signals import Request, Signals
@@ -21,15 +22,23 @@ from stillroom.taps.shape import model_shape
 class LiveTeacher:
     """A frozen model in evaluation mode whose weights have been found finite.
 
-    `vocab_size` is the shared vocabulary that head, embedding and logits are trimmed to (None: all rows);
-    `vocabulary` its identity, see `stillroom.alignment.vocabulary`.
+    `vocab_size` is the vocabulary that head, embedding and logits are trimmed to (None: all rows); `vocabulary` its
+    identity, see `stillroom.alignment.vocabulary`; `tokens` and `end_token` what objectives over two vocabularies need.
     """
 
-    def __init__(self, model: nn.Module, *, vocab_size: int | None = None, vocabulary: str = "") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        vocab_size: int | None = None,
+        vocabulary: str = "",
+        tokens: ByteTable | None = None,
+        end_token: int | None = None,
+    ) -> None:
         scan_weights(model)
         self.model = model.eval().requires_grad_(False)
         self.vocab_size = vocab_size
-        self.shape: ModelShape = model_shape(model, vocab_size, vocabulary)
+        self.shape: ModelShape = model_shape(model, vocab_size, vocabulary, tokens, end_token)
 
     @property
     def members(self) -> "tuple[LiveTeacher, ...]":

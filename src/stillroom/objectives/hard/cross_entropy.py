@@ -23,6 +23,7 @@ class CrossEntropy(Objective):
     """Negative log-likelihood of the trained tokens, in nats. The teacher is not read."""
 
     terms: ClassVar[dict[str, Unit]] = {"cross_entropy": "tokens"}
+    two_vocabularies: ClassVar[bool] = True  # it looks at one
 
     def setup(self, student: ModelShape, teacher: ModelShape) -> Reads:
         return Reads(student=(FinalHidden(), Head()))
