@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,11 @@ def identity(
         "data.train_on": data.train_on,
         "teacher.weights": weights_hash(teacher.model),
         "teacher.config": _config_hash(config),
-        **{f"teacher.{name}": value for name, value in asdict(shape).items() if name != "vocabulary"},
+        **{
+            f"teacher.{each.name}": getattr(shape, each.name)
+            for each in fields_of(shape)
+            if each.compare and each.name != "vocabulary"
+        },
         **_others(teacher),
         "precision.weights": _dtype(teacher, config),
         "precision.autocast": autocast_type(recipe),
