@@ -1,0 +1,1 @@
+"""What the projectors of DSKD do, on two trained models."""

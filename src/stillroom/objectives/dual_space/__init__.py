@@ -1,0 +1,1 @@
+"""Objectives that compare two models in the space of one of them: through its head, after a projection."""

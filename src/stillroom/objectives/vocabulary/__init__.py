@@ -1,0 +1,1 @@
+"""Objectives that compare distributions over two vocabularies."""
