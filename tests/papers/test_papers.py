@@ -18,8 +18,27 @@ from stillroom.search.trials import check, trial_run
 
 ROOT = Path(__file__).parents[2]
 ENTRIES = {entry.name: entry for entry in catalog()}
-BASES = {"sharp/small", "shd/small"}
+BASES = {"sharp/small", "shd/small", "dskd/small", "dwa_kd/small"}
 """Recipes with ${assets}, which only a comparison fills in."""
+MODELS = (
+    "pair/student",
+    "pair/second-teacher",
+    *(f"{name}-dolly/student" for name in ("qwen", "mistral", "llama2", "qwen7b", "qwen7b-base")),
+)
+TEXTS = ("math_train.jsonl", "math_dev.jsonl", "code_train.jsonl", "code_dev.jsonl")
+"""What the reader makes first, with the commands in the comment of a recipe."""
+
+
+@pytest.fixture(autouse=True)
+def readers_folder(tmp_path, monkeypatch):
+    """Where the commands of the comments were given: models and texts of one's own lie there."""
+    folder = tmp_path / "reader"
+    for name in MODELS:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "config.json").touch()
+    for name in TEXTS:
+        (folder / name).touch()
+    monkeypatch.chdir(folder)
 
 
 def named(kind):
@@ -157,6 +176,41 @@ def test_published_differences_are_those_that_the_text_speaks_of():
         printed("sharp/table5")["standard KD"]["MBPP pass@1, %"],
     )
     assert five[0] / five[1] == 2.5
+
+
+DWA_KD_AVERAGES = {
+    "table1": {"teacher": 25.44, "SFT": 13.85, "DSKD": 16.68, "DWA-KD": 17.68},
+    "table1_gpt2_340m": {"ULD": 16.29, "DSKD": 17.25, "DWA-KD": 19.35},
+    "table2_gpt2_1.5b": {"MinED": 20.83, "DSKD": 21.04, "DWA-KD": 22.85},
+    "table2_opt_2.7b": {"MultiLevelOT": 20.92, "DSKD": 22.09, "DWA-KD": 23.20},
+    "table2_tinyllama": {"teacher": 28.31, "DSKD": 23.54, "DWA-KD": 25.06},
+    "table3": {"entropy weights": 17.23, "warping": 17.30, "banded warping": 17.25},
+    "table3_tinyllama": {"entropy weights": 24.28, "warping": 23.71, "banded warping": 24.11},
+    "table6": {"ALM": 16.01, "DSKD v2": 17.78, "DWA-KDv2": 17.89},
+}
+"""The column Avg. as it is printed."""
+
+
+@pytest.mark.parametrize("name", DWA_KD_AVERAGES)
+def test_rows_of_dwa_kd_have_the_averages_that_the_paper_prints(name):
+    rows = printed(f"dwa_kd/{name}")
+    for row, average in DWA_KD_AVERAGES[name].items():
+        assert sum(rows[row].values()) / 4 == pytest.approx(average, abs=0.011), row
+
+
+def test_ablations_of_the_dual_spaces_are_those_of_the_papers(tmp_path):
+    def settings(name, variant, scale="small"):
+        recipe = resolve(plan_of(name, scale, tmp_path), variant, 10, tmp_path, {}, [])
+        return next(choice.settings for choice in recipe.objectives if choice.use.startswith("dual_space."))
+
+    assert settings("dskd/spaces", "student space")["space"] == "student"
+    assert settings("dskd/alignment", "same bytes before")["positions"] == "context"
+    assert settings("dskd/baselines", "DSKD", "paper")["positions"] == "exact"
+    assert settings("dskd/divergences", "DSKD, adaptive KL")["divergence"] == "adaptive_kl"
+    banded = settings("dwa_kd/table3", "banded warping", "paper")
+    assert (banded["weights"], banded["warp"], banded["band"]) == ("none", "both", "entropy")
+    weighted = settings("dwa_kd/table3", "entropy weights")
+    assert (weighted["weights"], weighted["warp"]) == ("both", "none")
 
 
 def test_the_page_about_reproducing_names_every_file():

@@ -1,0 +1,1 @@
+"""The claims of the DWA-KD paper, checked: run algebra.py."""
