@@ -15,9 +15,11 @@ def rescaled(weights):
     return [x * len(weights) / total for x in weights] if total > 0 else [1.0] * len(weights)
 
 
-def student_weights(student, brought, behavior):
+def student_weights(student, brought, behavior, gate=True):
     """From next-token distributions of the student and of the teacher in its space, position by position."""
     unsure, confident = [entropy(p) for p in student], [max(p) for p in brought]
+    if not gate:
+        return rescaled(unsure)
     if behavior == "code":
         return [x * g for x, g in zip(rescaled(unsure), confident, strict=True)]
     return rescaled([x * g for x, g in zip(unsure, confident, strict=True)])

@@ -57,6 +57,42 @@ def renormalized(p, q, shared):
     return [each / sum(theirs) for each in theirs], [each / sum(ours) for each in ours]
 
 
+def by_beginning(student_pieces, teacher_pieces, shared):
+    """Classes of tokens ("student"|"teacher", id): shared ones together, the others with the longest token of the other
+    side that they begin with. Pieces are bytes, None for control tokens."""
+    classes = [{("student", i), ("teacher", j)} for i, j in shared]
+    pieces = {"student": student_pieces, "teacher": teacher_pieces}
+    for side, other in (("student", "teacher"), ("teacher", "student")):
+        for index, piece in enumerate(pieces[side]):
+            if not piece or any((side, index) in each for each in classes[: len(shared)]):
+                continue
+            starts = [
+                (len(each), -number)
+                for number, each in enumerate(pieces[other])
+                if each and piece.startswith(each)
+            ]
+            if starts:
+                classes.append({(side, index), (other, -max(starts)[1])})
+    merged = []
+    for each in classes:
+        touching = [one for one in merged if one & each]
+        merged = [one for one in merged if not one & each] + [set().union(each, *touching)]
+    return merged
+
+
+def over_classes(p, q, classes):
+    """Outcomes of both sides: every class and, if both have such tokens, all that lie in none; else they are left out
+    and both sides renormalized."""
+    found = []
+    for side, values in (("teacher", p), ("student", q)):
+        members = [[index for kind, index in each if kind == side] for each in classes]
+        others = set(range(len(values))) - {index for each in members for index in each}
+        found.append(([sum(values[index] for index in each) for each in members], others, values))
+    if all(others for _, others, _ in found):
+        return [[*sums, sum(values[index] for index in others)] for sums, others, values in found]
+    return [[each / sum(sums) for each in sums] for sums, _, _ in found]
+
+
 def shared_divergence(p, q, shared, name, outcomes):
     theirs, ours = outcomes(p, q, shared)
     return getattr(divergences, name)(theirs, ours, ours)

@@ -13,12 +13,10 @@ from torch import Tensor, nn
 
 from stillroom.alignment.batch import align
 from stillroom.alignment.positions import Pairs
-from stillroom.alignment.vocabulary_map import vocabulary_map
+from stillroom.alignment.vocabulary_map import ABSENT, vocabulary_map
 from stillroom.core.batch import Batch
 from stillroom.core.errors import BadInput
 from stillroom.core.shape import ModelShape
-
-ABSENT = -1
 
 
 class SharedTokens(nn.Module):
@@ -69,12 +67,14 @@ def shared_tokens(student: ModelShape, teacher: ModelShape, name: str) -> Shared
         raise BadInput(
             f"{name} compares two vocabularies by their bytes, and those of the "
             f"{'student' if student.tokens is None else 'teacher'} are not known: its tokenizer has no definition "
-            "(tokenizer.json)"
+            "(tokenizer.json); save the model with one of the tokenizers library"
         )
     ends = (student.end_token, teacher.end_token)
     found = vocabulary_map(student.tokens, teacher.tokens, [] if None in ends else [ends])  # type: ignore[list-item]
     if len(found) == 0:
-        raise BadInput(f"{name} needs tokens that both vocabularies have, and they share none")
+        raise BadInput(
+            f"{name} needs tokens that both vocabularies have, and they share none: choose another teacher"
+        )
     pair = (torch.from_numpy(found.student), torch.from_numpy(found.teacher))
     differ = student.tokens.dummy_prefix != teacher.tokens.dummy_prefix
     return SharedTokens(*pair, (student.vocab_size, teacher.vocab_size), differ)

@@ -221,6 +221,44 @@ def test_the_control_is_of_training_only_and_changes_nothing():
     assert "measure/control" in objective.notes()[0]
 
 
+def test_the_control_is_asked_after_autocast_is_over():
+    """A normalization that autocast keeps in float32 over a head in bfloat16: outside, their product is an error."""
+    objective = CrossModelAttention()
+    batch, *both = trial(objective, OTHER_TEACHER)
+    objective.float()
+    halves = [
+        {
+            key: replace(each, weight=each.weight.bfloat16()) if key == Head() else each.float()
+            for key, each in own.items()
+        }
+        for own in both
+    ]
+    with torch.autocast("cpu", torch.bfloat16):
+        losses(objective, batch, *halves)
+    assert objective.measures()["control"] > 0
+
+
+def test_the_control_compares_with_rows_half_a_batch_away():
+    objective = CrossModelAttention(teacher_divergence="reverse_kl")
+    parts = trial(objective, OTHER_TEACHER)
+    losses(objective, *parts)
+    stated = [h for _, teacher, *_ in meetings(objective, *parts) for h in teacher["hidden"]]
+    taken = [h for *_, in_teacher in meetings(objective, *parts) for h in in_teacher]
+    other, half = head_of(parts[2]), len(stated) // 2
+    pairs = zip(taken, stated[-half:] + stated[:-half], strict=True)
+    wanted = sum(reference.divergence("reverse_kl", (other, p), (other, q), 2.0) for q, p in pairs)
+    assert objective.measures()["control"] == pytest.approx(wanted / len(stated))
+
+
+def test_an_ensemble_is_refused():
+    objective = CrossModelAttention()
+    batch, ours, theirs = trial(objective, OTHER_TEACHER)
+    head = theirs[Head()].weight
+    theirs[Head()] = replace(theirs[Head()], weight=torch.cat([head, head], dim=1))
+    with pytest.raises(BadInput, match="choose one teacher"):
+        losses(objective, batch, ours, theirs)
+
+
 def test_reads_and_parts():
     objective = CrossModelAttention()
     reads = objective.setup(STUDENT, OTHER_TEACHER)

@@ -12,6 +12,7 @@ from stillroom import objectives
 from stillroom.core.batch import Batch, Side
 from stillroom.core.errors import BadInput
 from stillroom.core.signals import FinalHidden, Head, HeadMixture, HeadTransform, HeadWeights, Signals
+from stillroom.objectives.dual_space._distributions import CONTROL_ROWS, Distributions
 from stillroom.testing import OTHER_TEACHER, STUDENT, TEACHER, check_objective
 
 DSKD = objectives.find("dual_space.dskd")
@@ -392,7 +393,7 @@ def test_the_map_to_the_teachers_space_keeps_what_the_tokens_it_is_fitted_to_rea
     objective, batch, ours, theirs = trial({"space": "teacher", "map_tokens": 8})
     run(objective, batch, ours, theirs)
     states = ours[FinalHidden()][batch.student.predicts]
-    moved = objective._to_teacher(states, ours[Head()], theirs[Head()])
+    moved = objective._to_teacher(Distributions(states, ours[Head()]), theirs[Head()])
     wanted, got = ours[Head()](states), theirs[Head()](moved)
     torch.testing.assert_close(got[:, :8], wanted[:, :8], rtol=1e-5, atol=1e-5)
     assert (got - wanted)[:, 8:].abs().max() > 0.1
@@ -509,16 +510,68 @@ def test_half_precision_is_near():
         assert near[term].total.item() == pytest.approx(exact[term].total.item(), rel=0.05)
 
 
-def test_a_mixture_of_heads_cannot_be_inverted():
-    objective, batch, ours, theirs = trial({})
-    mixture = HeadMixture(widths=(6, 6), shares=(0.5, 0.5), transforms=(HeadTransform(), HeadTransform()))
-    theirs[Head()] = HeadWeights(theirs[Head()].weight, mixture)
-    with pytest.raises(
-        BadInput, match="choose one teacher, an ensemble that averages logits, or space: student"
-    ):
+def ensemble(theirs, transform):
+    """Answers of two teachers side by side, under one head."""
+    head = theirs[Head()].weight
+    both = torch.cat([theirs[FinalHidden()]] * 2, dim=-1)
+    return {FinalHidden(): both, Head(): HeadWeights(torch.cat([head, head], dim=1) / 2, transform)}
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"init": "random", "space": "student"}, {"space": "teacher"}], ids=str
+)
+@pytest.mark.parametrize(
+    "transform",
+    [
+        HeadTransform(),
+        HeadMixture(widths=(12, 12), shares=(0.5, 0.5), transforms=(HeadTransform(), HeadTransform())),
+    ],
+    ids=["logits", "probabilities"],
+)
+def test_an_ensemble_is_refused(settings, transform):
+    objective, batch, ours, theirs = trial(settings)
+    with pytest.raises(BadInput, match=r"ensemble side by side \(24 wide, .* 12\): choose one teacher"):
+        run(objective, batch, ours, ensemble(theirs, transform))
+
+
+def test_the_control_is_asked_after_autocast_is_over():
+    """A normalization that autocast keeps in float32 over a head in bfloat16: outside, their product is an error."""
+    objective, batch, ours, theirs = trial({"to_teacher": "trained"})
+    objective.float()
+    ours, theirs = (
+        {FinalHidden(): each[FinalHidden()].float(), Head(): HeadWeights(each[Head()].weight.bfloat16())}
+        for each in (ours, theirs)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
         run(objective, batch, ours, theirs)
-    objective, batch, ours, _ = trial({"init": "random", "space": "student", "agreement": False})
-    assert all(loss.total > 0 for loss in run(objective, batch, ours, theirs).values())
+    assert objective.measures()["control"] > 0
+
+
+@pytest.mark.parametrize("count", [1, CONTROL_ROWS, CONTROL_ROWS + 1, 2 * CONTROL_ROWS - 1, 1000])
+def test_rows_of_the_control_are_few_and_from_all_over_the_batch(count):
+    hidden = torch.arange(count).float()[:, None].requires_grad_()
+    some = Distributions(hidden, HeadWeights(torch.ones(3, 1))).some().hidden
+    assert len(some) <= CONTROL_ROWS
+    assert some[-1] >= count - 1 - count / len(some)
+    assert not some.requires_grad
+    some.zero_()
+    assert hidden.sum() == count * (count - 1) / 2  # the step's own rows are not touched
+
+
+@pytest.mark.parametrize(
+    ("settings", "by_heads"),
+    [
+        ({"space": "student"}, True),
+        ({"space": "student", "init": "random"}, False),
+        ({"space": "teacher", "init": "random"}, True),  # recomputed from both heads
+        ({"to_teacher": "trained", "init": "random"}, False),
+    ],
+    ids=str,
+)
+def test_few_shared_tokens_are_noted_where_heads_make_maps(settings, by_heads):
+    objective = DSKD(**settings)
+    objective.setup(replace(STUDENT, width=20), TEACHER)
+    assert any("fewer than a hidden state is wide" in each for each in objective.notes()) == by_heads
 
 
 @pytest.mark.parametrize(

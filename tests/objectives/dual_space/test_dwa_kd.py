@@ -37,6 +37,8 @@ SETTINGS = [
     {"weights": "teacher", "band": "none", "warp": "hidden", "gamma": 2.0},
     {"weights": "none", "warp": "embeddings"} | NARROW,
     {"weights": "none", "warp": "none", "correct_only": True},
+    {"gate": False, "warp": "none"},
+    {"gate": False, "weights": "student", "warp": "none", "behavior": "code", "correct_only": True},
 ]
 TEACHERS = [TEACHER, OTHER_TEACHER]
 
@@ -52,7 +54,7 @@ def expected_spaces(objective, batch, ours, theirs):
         )
         w_s, w_t = [1.0] * len(said), [1.0] * len(stated)
         if objective.weights in ("both", "student"):
-            w_s = reference.student_weights(said, brought, objective.behavior)
+            w_s = reference.student_weights(said, brought, objective.behavior, objective.gate)
         if objective.weights in ("both", "teacher"):
             w_t = reference.teacher_weights(stated)
         if objective.correct_only:

@@ -12,7 +12,8 @@ from reference.likelihood import log_softmax
 from stillroom import objectives
 from stillroom.core.errors import BadInput
 from stillroom.core.signals import FinalHidden, Head, HeadTransform, HeadWeights, Signals
-from stillroom.objectives.vocabulary import _chunks
+from stillroom.objectives.vocabulary import _chunk_likelihoods
+from stillroom.objectives.vocabulary._chunks import scored_chunks
 from stillroom.objectives.vocabulary.alm import DIFFERENCES, binary_kl, limit, log_of_rest
 from stillroom.testing import OTHER_TEACHER, STUDENT, check_objective
 
@@ -72,7 +73,7 @@ def test_value_is_that_of_the_loops(settings, left):
 
 @pytest.mark.parametrize("settings", [{}, {"merge_threshold": 0.4}], ids=str)
 def test_gradient_is_that_of_finite_differences(settings, monkeypatch):
-    monkeypatch.setattr(_chunks, "SCRATCH", 16 * 13 * 3)  # three rows at a time
+    monkeypatch.setattr(_chunk_likelihoods, "SCRATCH", 16 * 13 * 3)  # three rows at a time
     objective = ALM(**settings)
     _, batch, ours, theirs = trial(objective, 1)
     bias = torch.linspace(-1, 1, OURS.vocab_size, dtype=torch.float64)
@@ -139,7 +140,7 @@ def test_certain_models_have_finite_gradients():
 
 def test_tokens_that_begin_a_word():
     for shape, pieces in ((OURS, PIECES[0]), (THEIRS, PIECES[1])):
-        found = torch.where(_chunks.begins_a_word(shape.tokens, shape.vocab_size))[0].tolist()
+        found = torch.where(_chunk_likelihoods.begins_a_word(shape.tokens, shape.vocab_size))[0].tolist()
         assert found == breaks(pieces)
 
 
@@ -147,7 +148,7 @@ def test_a_first_token_that_nothing_predicts_takes_its_chunk_with_it():
     objective = ALM()
     samples, batch, _, _ = trial(objective, 0)
     assert samples[0][0].before == 0
-    assert not _chunks.scored_chunks(batch).student.positions.lt(0).any()
+    assert not scored_chunks(batch).student.positions.lt(0).any()
 
 
 def test_one_vocabulary_needs_no_correction_and_no_bytes():

@@ -4,6 +4,9 @@ import sys
 
 import pytest
 import torch
+from objectives.vocabulary.two_sides import OURS as LETTERS
+from objectives.vocabulary.two_sides import THEIRS as OTHER_LETTERS
+from objectives.vocabulary.two_sides import both, slopes_are_right
 from objectives.vocabulary.two_texts import OURS, PIECES, THEIRS, trial
 from reference import cdm as reference
 
@@ -53,6 +56,14 @@ def test_value_is_that_of_the_loops(settings, seed):
     )
     assert loss.total.item() == pytest.approx(expected, rel=1e-6)
     assert (int(loss.count), loss.unit) == (int(batch.student.predicts.sum()), "tokens")
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_k": 6, "threshold": 1.0}], ids=str)
+def test_slopes(settings):
+    """The path, the likely tokens and their matches do not change under a small step."""
+    objective = CDM(**settings)
+    objective.setup(LETTERS, OTHER_LETTERS)
+    assert slopes_are_right(objective, *both())
 
 
 def test_costs_are_those_of_the_loops(monkeypatch):

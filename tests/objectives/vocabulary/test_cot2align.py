@@ -10,7 +10,6 @@ from reference import cot2align as reference
 from stillroom import objectives
 from stillroom.core.errors import BadInput
 from stillroom.core.signals import FinalHidden, Hidden
-from stillroom.objectives.vocabulary.cot2align import packed
 from stillroom.testing import OTHER_TEACHER, check_objective
 
 COT2Align = objectives.find("vocabulary.cot2align")
@@ -103,14 +102,6 @@ def test_the_published_smoothing_teaches_next_to_nothing():
     assert found[10.0][0] == pytest.approx(known, rel=2e-3)
     assert known - found[0.1][0] > 20 * abs(known - found[10.0][0])
     assert found[10.0][1] < 0.05 * found[0.1][1]
-
-
-def test_packed_moves_to_the_front_and_lets_no_other_state_in():
-    states = torch.arange(12.0).reshape(2, 3, 2)
-    states[0, 1] = torch.nan
-    front, lengths = packed(states, torch.tensor([[True, False, True], [False, False, True]]))
-    assert front.tolist() == [[[0, 1], [4, 5]], [[10, 11], [0, 0]]]
-    assert lengths.tolist() == [2, 1]
 
 
 @pytest.mark.parametrize("settings", [{}, {"embeddings": 0}, {"hidden": 0, "through_plan": True}], ids=str)

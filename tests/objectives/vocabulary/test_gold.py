@@ -22,7 +22,7 @@ from reference import vocabulary as reference
 from stillroom import objectives
 from stillroom.core.errors import BadInput
 from stillroom.objectives.vocabulary import gold
-from stillroom.objectives.vocabulary._spans import scored_spans
+from stillroom.objectives.vocabulary._chunks import scored_chunks
 from stillroom.testing import OTHER_TEACHER, STUDENT, TEACHER, check_objective
 from stillroom.testing._vocabulary import letters
 
@@ -105,8 +105,8 @@ def test_the_chain_rule_of_the_text_itself():
     asked, ours, _ = both()
     objective = GOLD()
     objective.setup(OURS, THEIRS)
-    spans, q = scored_spans(asked, spaces_differ=False), probabilities(ours, 1.0)
-    log_b = objective._others(ours, asked.student, spans.student, spans.scored)
+    log_b = objective._others(ours, asked.student, scored_chunks(asked).student)
+    q = probabilities(ours, 1.0)
     ids, found = asked.student.input_ids.tolist(), []
     for row, text in enumerate(texts(asked)):
         for mine, _ in reference.spans(*text):
@@ -122,29 +122,6 @@ def test_last_tokens_of_merged_pieces_never_begin_at_one_byte():
             begins = text[0][mine[-1] - 1] == text[2][other[-1] - 1]
             assert begins == is_single((mine, other))
             assert text[0][mine[0] - 1] == text[2][other[0] - 1]
-
-
-def test_pieces_without_a_position_before_them_are_not_scored():
-    asked = batch()
-    everything = asked.student.byte_ends >= 0, asked.teacher.byte_ends >= 0
-    whole = replace(
-        asked,
-        student=replace(asked.student, response_mask=everything[0]),
-        teacher=replace(asked.teacher, response_mask=everything[1]),
-    )
-    spans = scored_spans(whole, spaces_differ=False)
-    # The first piece of each text begins at its first token, which nothing predicts.
-    assert spans.scored.tolist() == [False, *[True] * 4, False, *[True] * 3, False, True]
-    assert scored_spans(asked, spaces_differ=True).scored.tolist() == [
-        False,
-        True,
-        True,
-        True,
-        False,
-        True,
-        True,
-        False,
-    ]
 
 
 def test_a_space_before_every_text_leaves_out_the_first_piece():

@@ -172,13 +172,27 @@ def test_a_spelling_of_its_own_moves_to_the_nearest_token():
     assert value.item() == pytest.approx(-by_token[PIECES[0].index("a")].item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_teacher_that_is_sure_of_what_goes_nowhere_says_nothing(dtype):
+    """Not even a NaN: the probability of all that goes somewhere is zero to the last bit."""
+    objective = MinED()
+    objective.setup(OURS, THEIRS)
+    log_p = torch.full((1, THEIRS.vocab_size), -1000.0, dtype=dtype)
+    log_p[0, -1] = 0.0  # a row that the head has beyond its tokenizer
+    log_q = torch.randn(1, OURS.vocab_size, dtype=dtype).log_softmax(1).requires_grad_()
+    value = objective.divergence(log_p, log_q)
+    value.sum().backward()
+    assert value.item() == 0
+    assert log_q.grad.abs().sum() == 0
+
+
 def test_it_says_how_many_tokens_move():
     objective = MinED()
     objective.setup(OURS, THEIRS)
     shared = len(set(PIECES[0]) & set(PIECES[1]))
     assert objective.notes() == [
-        f"vocabulary.mined: {shared} of the teacher's 15 tokens are the student's byte for byte, "
-        f"{13 - shared} go to the nearest one"
+        f"{shared} of the teacher's 15 tokens are the student's byte for byte, "
+        f"{13 - shared} go to the nearest one."
     ]
 
 

@@ -1,7 +1,9 @@
 """Shared tokens and a bucket against plain loops; with one vocabulary, the divergence itself."""
 
+import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from objectives.vocabulary.two_sides import (
@@ -18,6 +20,7 @@ from reference import vocabulary as reference
 
 from stillroom import objectives
 from stillroom.core.batch import Batch
+from stillroom.core.byte_table import ByteTable
 from stillroom.core.errors import BadInput
 from stillroom.core.signals import FinalHidden, Head, HeadWeights, Signals
 from stillroom.numerics.divergence import DIVERGENCES
@@ -44,14 +47,28 @@ def expected(asked, ours, theirs, objective, outcomes):
     )
 
 
+def by_beginning(ours, theirs, shared):
+    """Outcomes of events, by the plain loops."""
+    pieces = (
+        [None if special else piece for piece, special in zip(table.pieces, table.special, strict=True)]
+        for table in (ours.tokens, theirs.tokens)
+    )
+    classes = reference.by_beginning(*pieces, shared)
+    return lambda p, q, _: reference.over_classes(p, q, classes)
+
+
 @pytest.mark.parametrize("name", sorted(DIVERGENCES))
-@pytest.mark.parametrize("rest", ["bucket", "renormalize"])
+@pytest.mark.parametrize("rest", ["prefix", "bucket", "renormalize"])
 def test_value_is_that_of_the_loops(name, rest):
     objective = SharedKL(divergence=name, rest=rest, temperature=1.5)
     objective.setup(OURS, THEIRS)
     asked, ours, theirs = both()
     loss = objective(ours, theirs, asked)["divergence"]
-    outcomes = {"bucket": reference.bucketed, "renormalize": reference.renormalized}[rest]
+    outcomes = {
+        "prefix": by_beginning(OURS, THEIRS, SHARED),
+        "bucket": reference.bucketed,
+        "renormalize": reference.renormalized,
+    }[rest]
     assert loss.total.item() == pytest.approx(expected(asked, ours, theirs, objective, outcomes), rel=1e-9)
     assert (int(loss.count), loss.unit) == (CONTEXT_PAIRS, "pairs")
     assert int(objective.counts(asked)["divergence"]) == CONTEXT_PAIRS
@@ -137,7 +154,7 @@ def test_a_bucket_of_tiny_probability_is_not_rounding():
 
 def test_what_has_no_words_of_its_own_is_renormalized_and_that_is_said():
     """Every text token of the student is also the teacher's: a bucket would ask for what it cannot say."""
-    default, named = SharedKL(), SharedKL(rest="renormalize")
+    default, named = SharedKL(rest="bucket"), SharedKL(rest="renormalize")
     asked, ours, theirs = both()
     for each in (default, named):
         each.setup(replace(OURS, vocab_size=8, tokens=letters("abcdefg")), THEIRS)
@@ -156,7 +173,7 @@ def test_control_tokens_are_no_words():
     special = table.special.copy()
     special[-1] = True
     student = replace(OURS, vocab_size=9, tokens=replace(table, special=special))
-    objective = SharedKL()
+    objective = SharedKL(rest="bucket")
     objective.setup(student, THEIRS)
     assert "renormalize is used" in objective.notes()[1]
     second_id = replace(letters("abcdefga"), fallback=special)
@@ -198,7 +215,7 @@ def test_contract(settings, teacher):
     ("settings", "says"),
     [
         ({"divergence": "forward"}, "divergence must be one of forward_kl, "),
-        ({"rest": "drop"}, "rest must be one of bucket, renormalize"),
+        ({"rest": "drop"}, "rest must be one of prefix, bucket, renormalize"),
         ({"temperature": 0}, "temperature must lie in"),
         ({"scale_by_temperature_squared": 1}, "must be true or false"),
     ],
@@ -220,3 +237,87 @@ def test_bad_pairs():
     objective.setup(OURS, THEIRS)
     with pytest.raises(BadInput, match="the teacher's are not known"):
         objective(ours, theirs, replace(asked, teacher=replace(asked.teacher, byte_ends=None)))
+
+
+WORDS = (
+    ["a", "b", "ab", "abc", "bc", "c", "cd", "d", "dx"],
+    ["a", "b", "c", "d", "e", "abcd", "ac", "da", "bcd", "eb"],
+)
+"""Tokens of both sides: the shared ones are letters."""
+
+
+def words(shape, pieces, missing=()):
+    special = np.array([True] + [False] * len(pieces))
+    table = ByteTable((b"</s>", *(each.encode() for each in pieces)), special, ~special & False, False, None)
+    return replace(shape, vocab_size=len(table), tokens=table, vocabulary="".join(pieces), end_token=0)
+
+
+def test_a_token_of_one_side_counts_to_what_it_begins_with():
+    ours, theirs = words(OURS, WORDS[0]), words(THEIRS, WORDS[1])
+    objective = SharedKL()
+    objective.setup(ours, theirs)
+    events = {}
+    for side, table, found in (
+        ("ours", ours.tokens, objective.student_events),
+        ("theirs", theirs.tokens, objective.teacher_events),
+    ):
+        for piece, event in zip(table.pieces, found.tolist(), strict=True):
+            events.setdefault(event, {"ours": [], "theirs": []})[side].append(piece.decode())
+    assert sorted(events.values(), key=str) == sorted(
+        [
+            {"ours": ["</s>"], "theirs": ["</s>"]},
+            # "abcd" begins with our "abc", which begins with their "a"; "ac" with our "a"
+            {"ours": ["a", "ab", "abc"], "theirs": ["a", "abcd", "ac"]},
+            {"ours": ["b", "bc"], "theirs": ["b", "bcd"]},
+            {"ours": ["c", "cd"], "theirs": ["c"]},
+            {"ours": ["d", "dx"], "theirs": ["d", "da"]},
+            {"ours": [], "theirs": ["e", "eb"]},  # nothing of ours begins like them
+        ],
+        key=str,
+    )
+    assert any("5 events" in note for note in objective.notes())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_events_are_those_of_the_loops(seed):
+    generator = random.Random(seed)
+    drawn = [
+        ["".join(generator.choices("abc", k=generator.randint(1, 4))) for _ in range(25)] for _ in range(2)
+    ]
+    ours, theirs = (
+        words(shape, sorted(set(each))) for shape, each in zip((OURS, THEIRS), drawn, strict=True)
+    )
+    objective = SharedKL()
+    objective.setup(ours, theirs)
+    shared = list(zip(objective.shared.student.tolist(), objective.shared.teacher.tolist(), strict=True))
+    p, q = (torch.rand(each.vocab_size, dtype=torch.float64) for each in (theirs, ours))
+    p, q = p / p.sum(), q / q.sum()
+    value = objective._over_shared(p.log()[None], q.log()[None]).item()
+    wanted = reference.shared_divergence(
+        p.tolist(), q.tolist(), shared, "forward_kl", by_beginning(ours, theirs, shared)
+    )
+    assert value == pytest.approx(wanted, rel=1e-9)
+
+
+def test_control_tokens_are_no_event():
+    """What only the teacher can begin with must not be learned as padding."""
+    special = np.array([True, False, True])
+    table = ByteTable((b"</s>", b"a", b"<pad>"), special, special & False, False, None)
+    student = replace(OURS, vocab_size=3, tokens=table, end_token=0)
+    objective = SharedKL()
+    objective.setup(student, words(THEIRS, ["a", "e"]))
+    log_p, log_q = torch.tensor([[0.3, 0.3, 0.4]]).log(), torch.tensor([[0.4, 0.4, 0.2]]).log()
+    assert objective._over_shared(log_p, log_q).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_long_tokens_of_the_student_are_not_unlearned():
+    """A student that agrees with its teacher about the text, in longer tokens, has nothing to learn."""
+    ours, theirs = words(OURS, ["a", "ab"]), words(THEIRS, ["a", "ac"])
+    p, q = torch.tensor([[0.1, 0.5, 0.4]]), torch.tensor([[0.1, 0.2, 0.7]])
+    losses = {}
+    for rest in ("prefix", "bucket", "renormalize"):
+        objective = SharedKL(rest=rest)
+        objective.setup(ours, theirs)
+        losses[rest] = objective._over_shared(p.log(), q.log()).item()
+    assert losses["prefix"] == pytest.approx(0.0, abs=1e-6)
+    assert min(losses["bucket"], losses["renormalize"]) > 0.05

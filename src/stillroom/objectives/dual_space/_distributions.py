@@ -2,17 +2,22 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-from stillroom.core.signals import HeadWeights
+from stillroom.core.errors import BadInput
+from stillroom.core.signals import HeadMixture, HeadWeights
 from stillroom.kernels.linear_cross_entropy import linear_cross_entropy
 from stillroom.kernels.linear_divergence import linear_divergence
 from stillroom.kernels.linear_statistics import HeadStatistics, linear_statistics
 
+CONTROL_ROWS = 64
+"""Rows of the last batch that a control is measured on."""
+
 
 @dataclass(frozen=True)
 class Distributions:
-    """softmax(head(hidden)), one a row; `hidden [N,d]` in the type of the head."""
+    """softmax(head(hidden)), one a row; `hidden [N,d]` in the type of the head, except under autocast."""
 
     hidden: Tensor
     head: HeadWeights
@@ -21,9 +26,11 @@ class Distributions:
         """Entropy, largest probability and its token of every row, at a temperature of 1; without gradient."""
         return linear_statistics(self.hidden.detach(), self.head.weight, transform=self.head.transform)
 
-    def cross_entropy(self, targets: Tensor) -> Tensor:
-        """Sum over rows of -log of the probability of `targets [N]`."""
-        return linear_cross_entropy(self.hidden, self.head.weight, targets, transform=self.head.transform)
+    def cross_entropy(self, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Sum over rows, times `weights [N]`, of -log of the probability of `targets [N]`."""
+        return linear_cross_entropy(
+            self.hidden, self.head.weight, targets, weights=weights, transform=self.head.transform
+        )
 
     def divergence(
         self, teacher: "Distributions", name: str, temperature: float, weights: Tensor | None = None
@@ -42,6 +49,18 @@ class Distributions:
             teacher_transform=teacher.head.transform,
         )
 
+    def some(self) -> "Distributions":
+        """At most `CONTROL_ROWS` of the rows, from all over the batch (neighbors in one text are alike), to be measured
+        after the step: copies without gradient, in the type of the head, as autocast is over by then."""
+        step = max(1, -(-len(self.hidden) // CONTROL_ROWS))
+        return Distributions(self.hidden.detach()[::step].to(self.head.weight.dtype, copy=True), self.head)
+
+    @torch.no_grad()
+    def control(self, teacher: "Distributions", name: str, temperature: float) -> float:
+        """The divergence per row, had each of these been compared with another row of the teacher."""
+        other = Distributions(teacher.hidden.roll(len(teacher.hidden) // 2, dims=0), teacher.head)
+        return self.divergence(other, name, temperature).item() / len(self.hidden)
+
 
 def frozen(head: HeadWeights) -> HeadWeights:
     """The head without gradient to its weight or bias."""
@@ -49,3 +68,13 @@ def frozen(head: HeadWeights) -> HeadWeights:
     if transform.bias is not None:
         transform = replace(transform, bias=transform.bias.detach())
     return HeadWeights(head.weight.detach(), transform)
+
+
+def check_one_teacher(head: HeadWeights, width: int) -> None:
+    """`BadInput` where the teacher's head reads the states of several teachers side by side: maps were made for the
+    `width` of one, and of all other signals only the first teacher's are known."""
+    if isinstance(head.transform, HeadMixture) or head.weight.shape[1] != width:
+        raise BadInput(
+            "objectives under dual_space map the hidden states of one teacher, and got those of an ensemble side by "
+            f"side ({head.weight.shape[1]} wide, the first teacher's {width}): choose one teacher"
+        )

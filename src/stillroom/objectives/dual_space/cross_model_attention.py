@@ -18,7 +18,6 @@ Beware:   what is brought over knows the embedding of the token to be predicted:
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from stillroom.core.batch import Batch
@@ -34,11 +33,8 @@ from stillroom.objectives.dual_space._cross_attention import (
     sample_scales,
     whole_scales,
 )
-from stillroom.objectives.dual_space._distributions import Distributions, frozen
+from stillroom.objectives.dual_space._distributions import Distributions, check_one_teacher, frozen
 from stillroom.objectives.dual_space._reading import answering, places, read
-
-CONTROL_ROWS = 64
-"""Rows of the last batch that the control is measured on."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +82,7 @@ class CrossModelAttention(Objective):
 
     def setup(self, student: ModelShape, teacher: ModelShape) -> Reads:
         self.attention = CrossAttention(student.width, teacher.width)
+        self._teacher_width = teacher.width
         self._correct: Tensor | None = None
         self._last: tuple[Distributions, Distributions] | None = None
         wanted = (FinalHidden(), Head(), Embedding())
@@ -100,6 +97,7 @@ class CrossModelAttention(Objective):
 
     def meet(self, student: Signals, teacher: Signals, batch: Batch) -> Meeting:
         """Both models at the positions that predict a trained token, and what they bring each other."""
+        check_one_teacher(teacher[Head()], self._teacher_width)
         ours, theirs = answering(batch)
         reader = read(teacher, batch.teacher, places(theirs), theirs)
         is_code = self.behavior == "code"
@@ -151,10 +149,7 @@ class CrossModelAttention(Objective):
         found = {} if self._correct is None else {"projected_accuracy": self._correct.item()}
         if self._last is not None:
             ours, theirs = self._last
-            other = Distributions(theirs.hidden.roll(len(theirs.hidden) // 2, dims=0), theirs.head)
-            with torch.no_grad():
-                total = ours.divergence(other, self.teacher_divergence, self.temperature)
-            found["control"] = total.item() / len(theirs.hidden)
+            found["control"] = ours.control(theirs, self.teacher_divergence, self.temperature)
         return found
 
     def notes(self) -> list[str]:
@@ -170,12 +165,6 @@ class CrossModelAttention(Objective):
         return notes
 
     def _watch(self, spaces: Spaces) -> None:
-        """Keep some rows of the teacher's space, from all over the batch, for the control."""
-        count = len(spaces.teacher.hidden)
-        if not self.training or count < 2:
-            return
-        some = slice(None, None, -(-count // CONTROL_ROWS))
-        self._last = (
-            Distributions(spaces.from_student.hidden.detach()[some].clone(), spaces.from_student.head),
-            Distributions(spaces.teacher.hidden[some].clone(), spaces.teacher.head),
-        )
+        """Keep some rows of the teacher's space for the control."""
+        if self.training and len(spaces.teacher.hidden) > 1:
+            self._last = spaces.from_student.some(), spaces.teacher.some()

@@ -23,7 +23,7 @@ Beware:   the term projector falls for a student that learns nothing. The maps o
           the distribution than all tokens do
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -35,18 +35,13 @@ from stillroom.core.errors import BadInput
 from stillroom.core.loss import Loss, Unit
 from stillroom.core.objective import Objective
 from stillroom.core.shape import ModelShape
-from stillroom.core.signals import FinalHidden, Head, HeadMixture, HeadTransform, HeadWeights, Reads, Signals
-from stillroom.kernels.linear_cross_entropy import linear_cross_entropy
-from stillroom.kernels.linear_divergence import linear_divergence
-from stillroom.kernels.linear_statistics import linear_statistics
+from stillroom.core.signals import FinalHidden, Head, HeadWeights, Reads, Signals
 from stillroom.numerics.divergence import DIVERGENCES
+from stillroom.objectives._positions import paired_positions
 from stillroom.objectives._settings import check_choice, check_flag, check_number
 from stillroom.objectives._two_vocabularies import shared_tokens
-from stillroom.objectives.dual_space._positions import paired_positions
+from stillroom.objectives.dual_space._distributions import Distributions, check_one_teacher, frozen
 from stillroom.objectives.dual_space._projectors import HeadInverse, Projector, logit_map
-
-CONTROL_ROWS = 64
-"""Rows of the last batch that the control is measured on."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -127,7 +122,7 @@ class DSKD(Objective):
             self.to_teacher_space = Projector(student.width, teacher.width, **made)
         self._inverse: HeadInverse | None = None
         self._shares: dict[str, Tensor] = {}
-        self._last: tuple[Tensor, Tensor, HeadWeights] | None = None
+        self._last: tuple[Distributions, Distributions] | None = None
         wanted = (FinalHidden(), Head())
         return Reads(student=wanted, teacher=wanted)
 
@@ -138,69 +133,45 @@ class DSKD(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> dict[str, Loss]:
         pairs = self._pairs(batch)
-        head, other = student[Head()], _constant(teacher[Head()])
-        self._check_head(other)
-        ours = student[FinalHidden()][pairs.rows, pairs.student]
-        theirs = teacher[FinalHidden()][pairs.rows, pairs.teacher].detach()
-        self._shares = {"aligned": len(ours) / batch.student.predicts.sum().clamp(min=1)}
+        own, other = student[Head()], frozen(teacher[Head()])
+        check_one_teacher(other, self._widths[1])
+        ours = Distributions(student[FinalHidden()][pairs.rows, pairs.student], own)
+        theirs = Distributions(teacher[FinalHidden()][pairs.rows, pairs.teacher].detach(), other)
+        self._shares = {"aligned": len(pairs.rows) / batch.student.predicts.sum().clamp(min=1)}
         totals = {}
         if self.to_student_space is not None:
             gold = batch.student.targets[pairs.rows, pairs.student] if self.label == "gold" else None
-            totals |= self._in_student_space(ours, head, theirs, other, gold)
+            totals |= self._in_student_space(ours, theirs, gold)
         if self.space != "student":
-            totals["teacher_space"] = self._in_teacher_space(ours, head, theirs, other)
-        count = torch.tensor(len(ours), device=ours.device)
+            totals["teacher_space"] = self._in_teacher_space(ours, theirs)
+        count = torch.tensor(len(pairs.rows), device=pairs.rows.device)
         return {term: Loss(totals[term], count, unit) for term, unit in self.terms.items()}
 
     def _pairs(self, batch: Batch) -> Pairs:
         return paired_positions(batch, self.shared, self.positions)
 
-    def _check_head(self, other: HeadWeights) -> None:
-        if isinstance(other.transform, HeadMixture) and (self.space != "student" or self.init == "logits"):
-            raise BadInput(
-                "dual_space.dskd reads or inverts the head of the teacher and got several, whose probabilities are "
-                "averaged: choose one teacher, an ensemble that averages logits, or space: student with init: random"
-            )
-
     def _in_student_space(
-        self, ours: Tensor, head: HeadWeights, theirs: Tensor, other: HeadWeights, gold: Tensor | None
+        self, ours: Distributions, theirs: Distributions, gold: Tensor | None
     ) -> dict[str, Tensor]:
-        """Totals of `student_space` and `projector`, from rows `[N,d]` and `[N,D]` and the tokens of the text."""
-        frozen, project = _constant(head), self.to_student_space
+        """Totals of `student_space` and `projector`; `gold [N]`, the tokens of the text where they are the labels."""
+        own, project = frozen(ours.head), self.to_student_space
         assert project is not None
         own_tokens, other_tokens = self._map_tokens()
-        project.start(other, other_tokens, frozen, own_tokens)
-        projected = project(theirs).to(head.weight.dtype)
-        label = self._teacher_labels(theirs, other) if gold is None else gold
-        known = label >= 0
-        kept = self._agreeing(projected.detach(), frozen, label)
-        fitted = linear_cross_entropy(
-            projected, frozen.weight, label, weights=known.float(), transform=frozen.transform
-        )
-        compared = linear_divergence(
-            ours,
-            head.weight,
-            projected.detach(),
-            frozen.weight,
-            divergence=self.divergence,
-            temperature=self.temperature,
-            weights=kept.float(),
-            student_transform=head.transform,
-            teacher_transform=frozen.transform,
-        )
+        project.start(theirs.head, other_tokens, own, own_tokens)
+        projected = Distributions(project(theirs.hidden).to(own.weight.dtype), own)
+        label = self.shared.to_student[theirs.statistics().top_id] if gold is None else gold
+        known = label >= 0  # the student may lack what the teacher finds likeliest
+        kept = self._agreeing(projected, label)
+        fitted = projected.cross_entropy(label, known.float())
+        compared = ours.divergence(projected, self.divergence, self.temperature, kept.float())
         self._shares |= {"label_map_ratio": known.float().mean()}
         return {"student_space": compared * self._restored(kept), "projector": fitted * self._restored(known)}
 
-    def _teacher_labels(self, theirs: Tensor, other: HeadWeights) -> Tensor:
-        """The student's id of the token that the teacher finds likeliest, `[N]`; -1 where it has none."""
-        likeliest = linear_statistics(theirs, other.weight, transform=other.transform).top_id
-        return self.shared.to_student[likeliest]
-
-    def _agreeing(self, projected: Tensor, head: HeadWeights, label: Tensor) -> Tensor:
+    def _agreeing(self, projected: Distributions, label: Tensor) -> Tensor:
         """Rows that are compared in the student's space, `[N]` bool."""
         if self.agreement is False:
             return torch.ones_like(label, dtype=torch.bool)
-        agrees = linear_statistics(projected, head.weight, transform=head.transform).top_id == label
+        agrees = projected.statistics().top_id == label
         share = agrees.float().mean()
         self._shares |= {"agreement": share}
         return agrees if self.agreement is True else agrees | (share > self.agreement)
@@ -209,41 +180,33 @@ class DSKD(Objective):
         """What turns a sum over kept rows that is divided by all rows into one that is divided by the kept ones."""
         return len(kept) / kept.sum().clamp(min=1) if self.normalize_agreement else 1.0
 
-    def _in_teacher_space(
-        self, ours: Tensor, head: HeadWeights, theirs: Tensor, other: HeadWeights
-    ) -> Tensor:
-        """Total of `teacher_space`, from rows `[N,d]` and `[N,D]`."""
-        projected = self._to_teacher(ours, head, other).to(other.weight.dtype)
-        if self.to_teacher == "trained" and self.training:
-            self._last = _some(projected.detach()), _some(theirs), other
-        return self._divergence_of_teacher(projected, theirs, other)
+    def _in_teacher_space(self, ours: Distributions, theirs: Distributions) -> Tensor:
+        """Total of `teacher_space`."""
+        other = theirs.head
+        projected = Distributions(self._to_teacher(ours, other).to(other.weight.dtype), other)
+        if self.to_teacher == "trained" and self.training and len(theirs.hidden) > 1:
+            self._last = projected.some(), theirs.some()
+        return projected.divergence(theirs, self._divergence_of_teacher, self.temperature)
 
     def _map_tokens(self) -> tuple[Tensor, Tensor]:
         """Ids of the student and of the teacher whose logits the maps keep, each `[n]`."""
         return self.shared.student[: self.map_tokens], self.shared.teacher[: self.map_tokens]
 
-    def _to_teacher(self, ours: Tensor, head: HeadWeights, other: HeadWeights) -> Tensor:
+    def _to_teacher(self, ours: Distributions, other: HeadWeights) -> Tensor:
+        """The student's states in the teacher's space, `[N,D]`."""
         own_tokens, other_tokens = self._map_tokens()
         if self.to_teacher_space is not None:
-            self.to_teacher_space.start(head, own_tokens, other, other_tokens)
-            return self.to_teacher_space(ours)
+            self.to_teacher_space.start(ours.head, own_tokens, other, other_tokens)
+            return self.to_teacher_space(ours.hidden)
         if self._inverse is None:  # the teacher's head stays what it is
             self._inverse = HeadInverse.of(other, other_tokens)
-        moving = logit_map(head, own_tokens, other, other_tokens, self._inverse, torch.float32)
-        dtype = torch.promote_types(ours.dtype, torch.float32)
-        return ours.to(dtype) @ moving.to(dtype)
+        moving = logit_map(ours.head, own_tokens, other, other_tokens, self._inverse, torch.float32)
+        dtype = torch.promote_types(ours.hidden.dtype, torch.float32)
+        return ours.hidden.to(dtype) @ moving.to(dtype)
 
-    def _divergence_of_teacher(self, projected: Tensor, theirs: Tensor, other: HeadWeights) -> Tensor:
-        return linear_divergence(
-            projected,
-            other.weight,
-            theirs,
-            other.weight,
-            divergence=self.teacher_divergence or self.divergence,
-            temperature=self.temperature,
-            student_transform=other.transform,
-            teacher_transform=other.transform,
-        )
+    @property
+    def _divergence_of_teacher(self) -> str:
+        return self.teacher_divergence or self.divergence
 
     def measures(self) -> dict[str, float]:
         """Of the last batch: `aligned`, pairs for each trained token of the student; `label_map_ratio`, labels that
@@ -251,11 +214,9 @@ class DSKD(Objective):
         be had its rows been those of other tokens, where its projector is trained."""
         found = {name: float(share) for name, share in self._shares.items()}
         found = {name: share for name, share in found.items() if share == share}  # no pair: no share
-        if self._last is not None and len(self._last[0]) > 1:
-            projected, theirs, other = self._last
-            with torch.no_grad():
-                total = self._divergence_of_teacher(projected, theirs.roll(len(theirs) // 2, dims=0), other)
-            found["control"] = float(total) / len(projected)
+        if self._last is not None:
+            ours, theirs = self._last
+            found["control"] = ours.control(theirs, self._divergence_of_teacher, self.temperature)
         return found
 
     def notes(self) -> list[str]:
@@ -269,24 +230,11 @@ class DSKD(Objective):
                 "The map to the teacher's space is trained on the loss that it carries: it falls for a student that "
                 "learns nothing (compare measure/control, the same loss against other tokens)."
             )
-        widest, by_heads = max(self._widths), self.init == "logits" or self.to_teacher == "recomputed"
-        count = len(self._map_tokens()[0])
-        if by_heads and count < widest:
+        recomputed = self.space != "student" and self.to_teacher == "recomputed"
+        widest, count = max(self._widths), len(self._map_tokens()[0])
+        if (recomputed or self.init == "logits") and count < widest:
             notes.append(
                 f"The maps between the spaces keep the logits of {count} shared tokens, fewer than a hidden state is "
                 f"wide ({widest}): what these do not read of it is lost."
             )
         return notes
-
-
-def _constant(head: HeadWeights) -> HeadWeights:
-    """The same head without gradient."""
-    transform = head.transform
-    if type(transform) is HeadTransform and transform.bias is not None:
-        transform = replace(transform, bias=transform.bias.detach())
-    return HeadWeights(head.weight.detach(), transform)
-
-
-def _some(rows: Tensor) -> Tensor:
-    """Rows from all over the batch: neighbors in one text are alike."""
-    return rows[:: max(1, len(rows) // CONTROL_ROWS)][:CONTROL_ROWS].clone()

@@ -1,6 +1,6 @@
 """DWA-KD: cross-model attention with entropy weights on tokens, and responses laid over each other by soft-DTW.
 
-    student_space    sum_i w_i D( sg[P_ts] || Q )_i       w_i = H(Q_i) max_v P_ts(v)       (`_entropy_weights.py`)
+    student_space    sum_i w_i D( sg[P_ts] || Q )_i       w_i = H(Q_i) max_v P_ts(v)  (the gate; `_entropy_weights.py`)
     teacher_space    sum_j w_j KL( P || Q_st )_j          w_j = 1 - H(P_j) / log W
     projector        sum_i -log P_ts(y_i)
     warp_hidden      sum over samples of nDTW( H_s, W_h H_t )       W_h is the attention's, to the student
@@ -22,6 +22,7 @@ Beware:   nDTW grows with length. The slope of a cosine grows as its vectors shr
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from stillroom.core.batch import Batch
@@ -50,6 +51,8 @@ class DWAKD(CrossModelAttention):
     """In the student's space, learn only where the projected teacher's likeliest token is that of the text (DSKD)."""
     weights: Literal["both", "student", "teacher", "none"] = "both"
     """Spaces whose tokens are weighted by entropy."""
+    gate: bool = True
+    """In the student's space, weigh by the projected teacher's confidence too; false: by entropy alone."""
     warp: Literal["both", "hidden", "embeddings", "none"] = "both"
     """What is laid over each other: final states, embeddings of the tokens of the response, or both."""
     region: Literal["response", "prompt_slip"] = "response"
@@ -109,9 +112,10 @@ class DWAKD(CrossModelAttention):
             theirs = teacher_weights(stated.statistics().entropy, len(stated.head.weight), lengths)
         if self.weights in ("both", "student"):
             brought, lengths = spaces.from_teacher.statistics(), meeting.student.places.lengths
+            confidence = brought.top_probability if self.gate else torch.ones_like(brought.top_probability)
             ours = student_weights(
                 spaces.student.statistics().entropy,
-                brought.top_probability,
+                confidence,
                 lengths,
                 before_confidence=self.behavior == "code",
             )

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from stillroom.alignment.positions import Pairs
+from stillroom.alignment.vocabulary_map import ABSENT
 from stillroom.core.objective import Objective
 from stillroom.core.shape import ModelShape
 from stillroom.core.signals import FinalHidden, Head, Reads, Signals
 from stillroom.kernels.linear_divergence import linear_divergence
 from stillroom.objectives._settings import check_number
-from stillroom.objectives._two_vocabularies import ABSENT, shared_tokens
+from stillroom.objectives._two_vocabularies import shared_tokens
 
 
 @dataclass(eq=False, kw_only=True)

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stillroom.alignment.vocabulary_map import ABSENT
 from stillroom.core.shape import ModelShape
-from stillroom.objectives._two_vocabularies import ABSENT, SharedTokens
+from stillroom.objectives._two_vocabularies import SharedTokens
 from stillroom.objectives.vocabulary._edit_distance import END, edit_distances, spellings
 
 

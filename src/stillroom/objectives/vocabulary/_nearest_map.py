@@ -10,8 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from stillroom.alignment.vocabulary_map import ABSENT
 from stillroom.core.shape import ModelShape
-from stillroom.objectives._two_vocabularies import ABSENT, SharedTokens
+from stillroom.objectives._two_vocabularies import SharedTokens
 from stillroom.objectives.vocabulary._edit_distance import END, nearest, spellings
 
 

@@ -38,15 +38,13 @@ from stillroom.core.objective import Objective
 from stillroom.core.shape import ModelShape
 from stillroom.core.signals import FinalHidden, Head, Reads, Signals
 from stillroom.objectives._settings import check_choice, check_flag, check_number
-from stillroom.objectives.vocabulary._chunks import (
-    ScoredChunks,
+from stillroom.objectives.vocabulary._chunk_likelihoods import (
     begins_a_word,
     break_likelihoods,
-    merged,
-    scored_chunks,
-    student_likelihoods,
-    teacher_likelihoods,
+    chunk_likelihoods,
 )
+from stillroom.objectives.vocabulary._chunks import ChunkTokens, ScoredChunks, scored_chunks
+from stillroom.objectives.vocabulary._merged_chunks import merged
 
 EPS = 1e-6
 
@@ -96,11 +94,12 @@ class ALM(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> dict[str, Loss]:
         chunks = scored_chunks(batch)
-        ours = student_likelihoods(student, batch.student, chunks)
-        theirs = teacher_likelihoods(teacher, batch.teacher, chunks)
+        ours = chunk_likelihoods(student, batch.student, chunks.student)
+        with torch.no_grad():
+            theirs = chunk_likelihoods(teacher, batch.teacher, chunks.teacher)
         weights = torch.ones_like(theirs)
         if self._corrects:
-            ours, theirs, weights = self._corrected(student, teacher, chunks, ours, theirs)
+            ours, theirs, weights = self._corrected(student, teacher, batch, chunks, ours, theirs)
         log_p, log_q = (each.clamp(max=0) / self.temperature - EPS for each in (theirs, ours))
         total = (weights * DIFFERENCES[self.difference](log_p, log_q)).sum()
         if self.scale_by_temperature:
@@ -112,21 +111,27 @@ class ALM(Objective):
         return {"chunks_in_a_span": self._merged}
 
     def _corrected(
-        self, student: Signals, teacher: Signals, chunks: ScoredChunks, ours: Tensor, theirs: Tensor
+        self,
+        student: Signals,
+        teacher: Signals,
+        batch: Batch,
+        chunks: ScoredChunks,
+        ours: Tensor,
+        theirs: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities of spans by the student and by the teacher, and what every span weighs: `[M]` each."""
+        behind, beyond = _last(chunks.student), _last(chunks.teacher)
+        followed = batch.student.predicts[behind] & batch.teacher.predicts[beyond]
         with torch.no_grad():
-            places = chunks.rows, chunks.teacher.last
-            breaks = break_likelihoods(teacher, places, chunks.followed, self.teacher_begins)
-        spans = merged(chunks, breaks, self.merge_threshold or 0.0)
+            breaks = break_likelihoods(teacher, beyond, followed, self.teacher_begins)
+        spans = merged(chunks.rows, breaks, self.merge_threshold or 0.0)
         self._merged = len(chunks.rows) / max(1, len(spans.ends))
         ours, theirs = (
             each.new_zeros(len(spans.ends)).index_add(0, spans.of, each) for each in (ours, theirs)
         )
         if self.debias:
-            places = chunks.rows[spans.ends], chunks.student.last[spans.ends]
-            asked = chunks.followed[spans.ends]
-            ours = ours + break_likelihoods(student, places, asked, self.student_begins)
+            places = behind[0][spans.ends], behind[1][spans.ends]
+            ours = ours + break_likelihoods(student, places, followed[spans.ends], self.student_begins)
             theirs = theirs + breaks[spans.ends]
         return ours, theirs, spans.weights
 
@@ -137,6 +142,11 @@ class ALM(Objective):
                 "its tokenizer has no definition (tokenizer.json); set debias: false and merge_threshold: null"
             )
         return begins_a_word(shape.tokens, shape.vocab_size)
+
+
+def _last(tokens: ChunkTokens) -> tuple[Tensor, Tensor]:
+    """Rows and positions of the last tokens of chunks, `[K]` each: there what follows is predicted."""
+    return tokens.rows[tokens.last], tokens.positions[tokens.last] + 1
 
 
 def binary_kl(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ from stillroom.core.signals import FinalHidden, Hidden, Reads, Request, Signals
 from stillroom.numerics.optimal_transport import transport_plan, uniform_mass
 from stillroom.objectives._settings import check_flag, check_number
 from stillroom.objectives.vocabulary._chunks import predicted
+from stillroom.objectives.vocabulary._packed import packed
 
 REQUESTS: dict[str, Request] = {"embeddings": Hidden(0), "hidden": FinalHidden()}
 
@@ -94,14 +95,15 @@ class COT2Align(Objective):
         rows = _comparable(batch)
         losses = {}
         for term in self.terms:
-            ours, lengths = packed(student[REQUESTS[term]][rows], _tokens(term, batch.student)[rows])
-            theirs, others = packed(
-                teacher[REQUESTS[term]][rows].detach(), _tokens(term, batch.teacher)[rows]
+            sides = (student, batch.student), (teacher, batch.teacher)
+            (ours, lengths), (theirs, others) = (_states(term, *each, rows) for each in sides)
+            theirs = theirs.detach()
+            losses[term] = Loss(
+                self._transported(term, ours, theirs, lengths, others), rows.sum(), "sequences"
             )
-            total = self._transported(term, ours, theirs, lengths, others)
-            losses[term] = Loss(total, rows.sum(), "sequences")
-            if self.training:
-                self._last[term] = ours[:2].detach(), theirs[:2].flip(0), lengths[:2], others[:2].flip(0)
+            if self.training:  # copies: a view would keep the states of the whole batch
+                kept = ours[:2].detach().clone(), theirs[:2].flip(0)
+                self._last[term] = *kept, lengths[:2], others[:2].flip(0)
         return losses
 
     def measures(self) -> dict[str, float]:
@@ -139,19 +141,12 @@ def attention_cost(ours: Tensor, theirs: Tensor, exists: Tensor) -> Tensor:
     return 1 - scores.masked_fill(~exists[:, None, :], torch.finfo(scores.dtype).min).softmax(dim=-1)
 
 
-def packed(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """States `[B,S,d]` where `mask [B,S]` is true, moved to the front, in float32 at least, and how many, `[B]`."""
-    lengths = mask.sum(dim=1)
-    rows, columns = torch.where(mask)
-    dtype = torch.promote_types(states.dtype, torch.float32)
-    front = states.new_zeros(len(mask), max([1, *lengths.tolist()]), states.shape[-1], dtype=dtype)
-    places = mask.cumsum(dim=1)[rows, columns] - 1
-    return front.index_put((rows, places), states[rows, columns].to(dtype)), lengths
-
-
-def _tokens(term: str, side: Side) -> Tensor:
-    """Places of a response's tokens: their own for embeddings, those that predict them for final hidden states."""
-    return predicted(side) if term == "embeddings" else side.predicts
+def _states(term: str, signals: Signals, side: Side, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the samples `rows [B]`, bool: states at their tokens, packed `[B',S',d]` in float32 at least, and how many
+    tokens, `[B']`. A token's place is its own for embeddings, and where it is predicted for final hidden states."""
+    places = (predicted(side) if term == "embeddings" else side.predicts)[rows]
+    states = packed(signals[REQUESTS[term]][rows], places)
+    return states.to(torch.promote_types(states.dtype, torch.float32)), places.sum(dim=1)
 
 
 def _comparable(batch: Batch) -> Tensor:

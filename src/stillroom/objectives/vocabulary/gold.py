@@ -42,12 +42,12 @@ from stillroom.core.errors import BadInput
 from stillroom.core.loss import Loss, Unit
 from stillroom.core.shape import ModelShape
 from stillroom.core.signals import FinalHidden, Head, Reads, Signals
-from stillroom.kernels.linear_log_likelihood import linear_log_likelihood
 from stillroom.numerics.divergence import jensen_shannon
 from stillroom.numerics.sorted_distance import sorted_distance
 from stillroom.objectives._settings import check_choice, check_number
+from stillroom.objectives.vocabulary._chunk_likelihoods import chunk_likelihoods
+from stillroom.objectives.vocabulary._chunks import ChunkTokens, ScoredChunks, scored_chunks
 from stillroom.objectives.vocabulary._family import VocabularyObjective
-from stillroom.objectives.vocabulary._spans import Half, Spans, scored_spans
 
 ROWS_AT_ONCE = 64
 """Merged pieces whose logits are held at a time: few pieces are merged, and each has its own a and b."""
@@ -89,20 +89,19 @@ class GOLD(VocabularyObjective):
         self._weights = (share, 1 - share)
         if self.matched_weight is not None and self.unmatched_weight is not None:
             self._weights = (self.matched_weight, self.unmatched_weight)
-        self._single = self._scored = torch.zeros(())
+        self._single, self._scored = torch.zeros(()), 0
         return reads
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
-        return {"hybrid": self._compared(scored_spans(batch, self.shared.spaces_differ)).sum()}
+        return {"hybrid": self._compared(scored_chunks(batch, self.shared.spaces_differ)).sum()}
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> dict[str, Loss]:
-        spans = scored_spans(batch, self.shared.spaces_differ)
-        compared = self._compared(spans)
-        alone = spans.scored & spans.single
-        self._single, self._scored = alone.sum(), spans.scored.sum()
-        total = self.compare(student, teacher, self._places(spans, alone), self._hybrid)
+        pieces = scored_chunks(batch, self.shared.spaces_differ)
+        compared, alone = self._compared(pieces), pieces.single
+        self._single, self._scored = alone.sum(), len(alone)
+        total = self.compare(student, teacher, self._places(pieces, alone), self._hybrid)
         if self.merge != "none":
-            total = total + self._merged_total(student, teacher, batch, spans, compared & ~alone)
+            total = total + self._merged_total(student, teacher, batch, pieces, ~alone)
         return {"hybrid": Loss(total, compared.sum(), "spans")}
 
     def notes(self) -> list[str]:
@@ -114,22 +113,20 @@ class GOLD(VocabularyObjective):
 
     def measures(self) -> dict[str, float]:
         """Of the last batch: the share of the pieces that are one token on both sides."""
-        scored = int(self._scored)
-        return {"single": int(self._single) / scored} if scored else {}
+        return {"single": int(self._single) / self._scored} if self._scored else {}
 
-    def _compared(self, spans: Spans) -> Tensor:
-        return spans.scored & spans.single if self.merge == "none" else spans.scored
+    def _compared(self, pieces: ScoredChunks) -> Tensor:
+        """`[K]` bool."""
+        return pieces.single if self.merge == "none" else torch.ones_like(pieces.single)
 
-    def _places(self, spans: Spans, chosen: Tensor) -> Pairs:
+    def _places(self, pieces: ScoredChunks, chosen: Tensor) -> Pairs:
         """Where the chosen pieces have the distributions that are compared."""
-        ours, theirs = self._kept(spans.student)[chosen], self._kept(spans.teacher)[chosen]
-        return Pairs(
-            spans.student.rows[ours], spans.student.predictors[ours], spans.teacher.predictors[theirs]
-        )
+        ours, theirs = self._kept(pieces.student)[chosen], self._kept(pieces.teacher)[chosen]
+        return Pairs(pieces.rows[chosen], pieces.student.positions[ours], pieces.teacher.positions[theirs])
 
-    def _kept(self, half: Half) -> Tensor:
-        """The token of every piece whose whole distribution is compared, by its number, `[C]`."""
-        return half.first if self.merge == "observed" else half.last
+    def _kept(self, tokens: ChunkTokens) -> Tensor:
+        """The token of every piece whose whole distribution is compared, by its number, `[K]`."""
+        return tokens.first if self.merge == "observed" else tokens.last
 
     def _hybrid(self, log_p: Tensor, log_q: Tensor) -> Tensor:
         """Logarithms of measures over both vocabularies, `[n,W]` and `[n,V]`, to `[n]`."""
@@ -142,13 +139,13 @@ class GOLD(VocabularyObjective):
         return self._weights[0] * matched + self._weights[1] * sorted_distance(*others)
 
     def _merged_total(
-        self, student: Signals, teacher: Signals, batch: Batch, spans: Spans, chosen: Tensor
+        self, student: Signals, teacher: Signals, batch: Batch, pieces: ScoredChunks, chosen: Tensor
     ) -> Tensor:
         """Sum over chosen pieces, a scalar: no kernel takes a factor for every row of each side."""
-        places = self._places(spans, chosen)
+        places = self._places(pieces, chosen)
         with torch.no_grad():
-            log_a = self._others(teacher, batch.teacher, spans.teacher, chosen)
-        log_b = self._others(student, batch.student, spans.student, chosen)
+            log_a = self._others(teacher, batch.teacher, pieces.teacher)[chosen]
+        log_b = self._others(student, batch.student, pieces.student)[chosen]
         heads = student[Head()], teacher[Head()]
         states = (
             student[FinalHidden()][places.rows, places.student],
@@ -170,16 +167,8 @@ class GOLD(VocabularyObjective):
         full = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return (full / self.temperature).log_softmax(dim=-1)
 
-    def _others(self, signals: Signals, side: Side, half: Half, chosen: Tensor) -> Tensor:
-        """Log-probability of all tokens but the kept one, of every chosen piece: `[C]` float32 after choosing."""
-        wanted = chosen[half.chunks]
-        wanted[self._kept(half)] = False
-        rows, predictors = half.rows[wanted], half.predictors[wanted]
-        each = linear_log_likelihood(
-            signals[FinalHidden()][rows, predictors],
-            signals[Head()].weight,
-            side.targets[rows, predictors],
-            transform=signals[Head()].transform,
-            temperature=self.temperature,
-        )
-        return each.new_zeros(len(half.first)).index_add(0, half.chunks[wanted], each)[chosen]
+    def _others(self, signals: Signals, side: Side, tokens: ChunkTokens) -> Tensor:
+        """Log-probability of all tokens but the kept one, of every piece: `[K]` float32."""
+        asked = torch.ones_like(tokens.chunks, dtype=torch.bool)
+        asked[self._kept(tokens)] = False
+        return chunk_likelihoods(signals, side, tokens, asked, self.temperature)

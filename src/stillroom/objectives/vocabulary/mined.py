@@ -22,8 +22,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from stillroom.alignment.batch import align
 from stillroom.alignment.positions import Pairs
+from stillroom.alignment.vocabulary_map import ABSENT
 from stillroom.core.batch import Batch
 from stillroom.core.loss import Loss, Unit
 from stillroom.core.shape import ModelShape
@@ -31,8 +31,8 @@ from stillroom.core.signals import FinalHidden, Head, Reads, Signals
 from stillroom.kernels.linear_log_likelihood import linear_log_likelihood
 from stillroom.numerics.divergence import forward_kl
 from stillroom.numerics.warping_path import warping_path
+from stillroom.objectives._positions import count_of, paired_positions
 from stillroom.objectives._settings import check_choice
-from stillroom.objectives._two_vocabularies import ABSENT, SharedTokens
 from stillroom.objectives.vocabulary._edit_distance import need_edit_distances
 from stillroom.objectives.vocabulary._family import VocabularyObjective
 from stillroom.objectives.vocabulary._nearest_map import nearest_map
@@ -82,15 +82,15 @@ class MinED(VocabularyObjective):
     def notes(self) -> list[str]:
         moved, same = int((self.goal < len(self.shared.to_teacher)).sum()), len(self.shared)
         return [
-            f"vocabulary.mined: {same} of the teacher's {len(self.goal)} tokens are the student's byte for byte, "
-            f"{moved - same} go to the nearest one"
+            f"{same} of the teacher's {len(self.goal)} tokens are the student's byte for byte, "
+            f"{moved - same} go to the nearest one."
         ]
 
     def pairs(self, batch: Batch) -> Pairs:
         """Predicting positions that are compared, from the batch alone."""
-        if self.positions == "context":
-            return self.shared.positions(batch)
-        return _predicting_exact(batch, self.shared) if self.positions == "exact" else self._warped(batch)
+        if self.positions == "dtw":
+            return self._warped(batch)
+        return paired_positions(batch, self.shared, self.positions)
 
     def _warped(self, batch: Batch) -> Pairs:
         table = self._warping.costs(batch)
@@ -103,13 +103,13 @@ class MinED(VocabularyObjective):
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         if self.unaligned == "label":
             return super().counts(batch)
-        return {"divergence": _count(self.pairs(batch))}
+        return {"divergence": count_of(self.pairs(batch))}
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> dict[str, Loss]:
         pairs = self.pairs(batch)
         total = self.compare(student, teacher, pairs, self.divergence)
         if self.unaligned == "skip":
-            return {"divergence": Loss(total, _count(pairs), "pairs")}
+            return {"divergence": Loss(total, count_of(pairs), "pairs")}
         head, alone = student[Head()], batch.student.predicts.clone()
         alone[pairs.rows, pairs.student] = False
         likelihood = linear_log_likelihood(
@@ -127,17 +127,6 @@ class MinED(VocabularyObjective):
         moved = log_q.new_zeros(n, size + 1)  # what is dropped goes to a column behind the last token
         moved.scatter_add_(1, self.goal.expand(n, -1), log_p.exp().to(log_q.dtype))
         moved = moved[:, :size]
-        return forward_kl((moved / moved.sum(1, keepdim=True)).log(), log_q)
-
-
-def _count(pairs: Pairs) -> Tensor:
-    return torch.tensor(len(pairs.rows), device=pairs.rows.device)
-
-
-def _predicting_exact(batch: Batch, shared: SharedTokens) -> Pairs:
-    """Context-equal positions whose next tokens have the same bytes."""
-    context, tokens = shared.positions(batch), align(batch).exact
-    alone = torch.zeros_like(batch.student.predicts)
-    alone[tokens.rows, tokens.student] = True
-    exact = alone[context.rows, context.student + 1]
-    return Pairs(*(each[exact] for each in context))
+        # a teacher that is sure of a token which goes nowhere says nothing: a loss of zero, not of NaN
+        kept = moved.sum(1, keepdim=True).clamp(min=torch.finfo(moved.dtype).tiny)
+        return forward_kl((moved / kept).log(), log_q)

@@ -23,16 +23,15 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from stillroom.alignment.positions import Pairs
 from stillroom.core.batch import Batch, Side
 from stillroom.core.errors import BadInput
 from stillroom.core.loss import Loss, Unit
 from stillroom.core.signals import FinalHidden, Head, HeadWeights, Signals
 from stillroom.numerics.optimal_transport import transport_plan, uniform_mass
+from stillroom.objectives._positions import count_of, paired_positions
 from stillroom.objectives._settings import check_choice, check_number
 from stillroom.objectives.vocabulary._family import VocabularyObjective
 from stillroom.objectives.vocabulary._packed import packed
-from stillroom.objectives.vocabulary.uld import by_index
 
 EPSILON, ROUNDS = 0.1, 10
 STEADY = 1e-4
@@ -78,9 +77,8 @@ class MultiLevelOT(VocabularyObjective):
         return {"sequence": self.sequence}
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
-        rows = self._pairs(batch).rows
         return {
-            "token": torch.tensor(len(rows), device=rows.device),
+            "token": count_of(paired_positions(batch, self.shared, self.positions)),
             "sequence": batch.student.predicts.any(dim=1).sum(),
         }
 
@@ -94,9 +92,6 @@ class MultiLevelOT(VocabularyObjective):
             "token": Loss(self._token(log_p, log_q, batch), counts["token"], "pairs"),
             "sequence": Loss(self._sequence(log_p, log_q, batch), counts["sequence"], "sequences"),
         }
-
-    def _pairs(self, batch: Batch) -> Pairs:
-        return self.shared.positions(batch) if self.positions == "context" else by_index(batch)
 
     def _ranked(self, signals: Signals, side: Side, k: int) -> Tensor:
         """Log-probabilities `[B,S',k]` of packed positions at the tokens of most mass."""
@@ -133,7 +128,7 @@ class MultiLevelOT(VocabularyObjective):
         return (logits / (deviation + STEADY) / self.temperature).log_softmax(1)
 
     def _token(self, log_p: Tensor, log_q: Tensor, batch: Batch) -> Tensor:
-        pairs = self._pairs(batch)
+        pairs = paired_positions(batch, self.shared, self.positions)
         ours, theirs = (
             side.predicts.cumsum(1)[pairs.rows, places] - 1
             for side, places in ((batch.student, pairs.student), (batch.teacher, pairs.teacher))

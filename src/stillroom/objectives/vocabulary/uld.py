@@ -15,14 +15,13 @@ Differs:  places are positions of equal context; the paper compares the i-th tok
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
-from stillroom.alignment.positions import Pairs
 from stillroom.core.batch import Batch
 from stillroom.core.loss import Loss, Unit
 from stillroom.core.signals import Signals
 from stillroom.numerics.sorted_distance import sorted_distance
+from stillroom.objectives._positions import count_of, paired_positions
 from stillroom.objectives._settings import check_choice
 from stillroom.objectives.vocabulary._family import VocabularyObjective
 
@@ -41,22 +40,9 @@ class ULD(VocabularyObjective):
         check_choice("positions", self.positions, ("context", "index"))
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
-        rows = self._pairs(batch).rows
-        return {"distance": torch.tensor(len(rows), device=rows.device)}
+        return {"distance": count_of(paired_positions(batch, self.shared, self.positions))}
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> dict[str, Loss]:
-        pairs = self._pairs(batch)
+        pairs = paired_positions(batch, self.shared, self.positions)
         total = self.compare(student, teacher, pairs, sorted_distance)
-        return {"distance": Loss(total, torch.tensor(len(pairs.rows), device=total.device), "pairs")}
-
-    def _pairs(self, batch: Batch) -> Pairs:
-        return self.shared.positions(batch) if self.positions == "context" else by_index(batch)
-
-
-def by_index(batch: Batch) -> Pairs:
-    """The i-th scored position of the student with the i-th of the teacher, up to the end of the shorter response."""
-    ours, theirs = batch.student.predicts, batch.teacher.predicts
-    shorter = torch.minimum(ours.sum(dim=1), theirs.sum(dim=1))[:, None]
-    rows, student = torch.where(ours & (ours.cumsum(dim=1) <= shorter))
-    _, teacher = torch.where(theirs & (theirs.cumsum(dim=1) <= shorter))
-    return Pairs(rows, student, teacher)
+        return {"distance": Loss(total, count_of(pairs), "pairs")}
