@@ -109,7 +109,12 @@ BROKEN = {
     "takes a key of the recipe": (
         "power: float = 2.0",
         "power: float = 2.0\n    weight: float = 1.0",
-        "leave `use` and `weight`",
+        "leave `use`, `weight` and `learning_rate`",
+    ),
+    "takes the rate of its parts as a setting": (
+        "power: float = 2.0",
+        "power: float = 2.0\n    learning_rate: float = 1e-3",
+        "leave `use`, `weight` and `learning_rate`",
     ),
     "asks for a layer too many": (
         "student=(Logits(),)",

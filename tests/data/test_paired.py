@@ -74,6 +74,24 @@ def test_a_long_prompt_loses_its_beginning_on_both_sides(tokenizers, sample):
     assert data.report["cut_prompts"] == data.report["teacher_cut_prompts"] == 1
 
 
+@pytest.mark.parametrize("max_length", range(24, 34, 3))
+def test_chunks_of_texts_whose_beginning_is_cut_hold_the_same_bytes(tokenizers, sample, max_length):
+    """Every token is trained on, and each side loses its own beginning of the prompt."""
+    texts = [sample("the houses and stills " * 9, "the house")]
+    batch = collated(paired(texts, tokenizers, max_length=max_length, train_on="everything"))
+    chunks = align(batch).chunks
+    tables = [byte_table(each.backend_tokenizer.to_str()) for each in tokenizers]
+
+    def spelt(side, ids, table, chunk) -> bytes:
+        return b"".join(table.pieces[token] for token in side.input_ids[0][ids[0] == chunk].tolist())
+
+    assert int(chunks.counts[0]) > 4
+    for chunk in range(int(chunks.counts[0]) - 1):  # the last one is the end tokens
+        ours = spelt(batch.student, chunks.student, tables[0], chunk)
+        theirs = spelt(batch.teacher, chunks.teacher, tables[1], chunk)
+        assert ours in (theirs, theirs.removeprefix(b" "))
+
+
 def test_every_turn_of_an_assistant_is_a_text_of_its_own(tokenizers, sample):
     talk = [("user", "a"), ("assistant", "the still"), ("user", "c")]
     data = paired([sample(talk, "the house")], tokenizers, "chat", train_on="all_assistant")
@@ -105,6 +123,7 @@ def test_samples_that_one_side_lacks_are_in_neither(tokenizers, sample):
     data = PairedDataset(ours, theirs)
     assert data.sample_ids == [1, 2]
     assert data.report["samples"] == 2
+    assert data.report["teacher_dropped_no_response"] == 0
     assert data.lengths == [
         max(len(data[i]["input_ids"]), len(data[i]["teacher_input_ids"])) for i in range(2)
     ]

@@ -130,7 +130,7 @@ def test_a_perplexity_beyond_all_numbers_is_infinite(student):
     assert evaluate_likelihood(student, TinyDataset(size=3), Collator(PAD))["perplexity"] == float("inf")
 
 
-def test_different_vocabularies_are_refused(student, teacher):
+def test_baselines_are_refused(student, teacher):
     evaluate = functools.partial(evaluate_likelihood, student, TinyDataset(size=3))
     with pytest.raises(BadInput, match="scores 37 tokens and the teacher 30"):
         evaluate(Collator(PAD), teacher=LiveTeacher(tiny_llama().double(), vocab_size=30))

@@ -36,6 +36,11 @@ BLIND = {"data": {"train": "org/train"}}
         (BLIND | {"training": {"eval_strategy": "epoch"}}, ("training", "eval_strategy"), "data.eval"),
         ({"training": {"max_steps": 0}}, ("training", "max_steps"), "0 steps"),
         ({"training": {"num_train_epochs": 0}}, ("training", "num_train_epochs"), "0 epochs"),
+        (
+            {"teacher": {"model": "t", "others": ["u"]}, "objectives": ["dual_space.dskd"]},
+            ("teacher", "others"),
+            "dual_space.dskd map the states of one teacher",
+        ),
         ({"student": {"model": "x", "init": "random", "lora": {}}}, ("student", "lora"), "random weights"),
         ({"student": {"model": "x", "config": {"num_layers": 2}}}, ("student", "config"), "use init: random"),
     ],

@@ -51,6 +51,20 @@ def test_a_strangers_objective_is_read_from_its_file(tmp_path, monkeypatch):
     assert sentences("my_method", {}) == {("rank",): "missing: my_method needs it (int)"}
 
 
+def test_a_strangers_setting_must_not_be_taken_for_a_key_of_the_recipe(tmp_path, monkeypatch):
+    (tmp_path / "my_rate.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from stillroom.core.objective import Objective\n"
+        "@dataclass(eq=False, kw_only=True)\n"
+        "class Mine(Objective):\n"
+        "    learning_rate: float = 1e-3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert sentences("my_rate", {}) == {
+        ("use",): "my_rate calls a setting learning_rate, a key of the recipe; rename it"
+    }
+
+
 @pytest.mark.parametrize("name", objectives.names())
 def test_no_objective_of_the_catalog_takes_our_keys(name):
     assert not {setting.name for setting in objectives.settings(name)} & set(OURS)

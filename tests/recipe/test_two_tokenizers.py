@@ -6,13 +6,17 @@ import pytest
 import torch
 from folders import CHAT, QUESTIONS, jsonl, model_folder, space_tokenizer, tiny_tokenizer
 from safetensors.torch import load_file
+from transformers import ByT5Tokenizer, LlamaConfig
 
 from stillroom import objectives
 from stillroom.core.errors import BadInput
+from stillroom.recipe.build import build
 from stillroom.recipe.cache import write_cache
 from stillroom.recipe.load import load_recipe
 from stillroom.recipe.prepare import prepare
+from stillroom.recipe.readiness import _Interview
 from stillroom.recipe.run import run_recipe
+from stillroom.recipe.vocabularies import read_vocabularies
 
 BOTH = ["hard.cross_entropy", "vocabulary.shared_kl"]
 
@@ -119,6 +123,38 @@ def test_a_cache_serves_what_the_teacher_would_say(world, tmp_path):
     )
     cached = run_recipe(recipe(world, tmp_path / "cached", teacher=teacher | {"use": "cached"}, **quiet))
     assert cached.final["loss"] == pytest.approx(live.final["loss"], abs=1e-5)
+
+
+def test_preflight_compares_models_on_the_same_samples_also_where_one_answers_from_a_cache(world, tmp_path):
+    jsonl(tmp_path / "held.jsonl", QUESTIONS[::-1])
+    data = {"train": str(world / "data.jsonl"), "eval": str(tmp_path / "held.jsonl")}
+    teacher = {"model": str(world / "teacher"), "dtype": "float32", "cache": str(tmp_path / "cache")}
+    write_cache(recipe(world, tmp_path / "x", teacher=teacher, data=data))
+    prepared = prepare(recipe(world, tmp_path / "y", teacher=teacher | {"use": "cached"}, data=data))
+    built = build(prepared, lambda done, total, detail="": None)
+    interview = _Interview(prepared, built, torch.device("cpu"), batches=1)
+    ours, theirs = interview._items("student"), interview._items("teacher")
+    assert [each["sample_ids"] for each in ours] == [each["sample_ids"] for each in theirs]
+    for mine, yours in zip(ours, theirs, strict=True):
+        assert mine["byte_ends"].max() == yours["byte_ends"].max()
+        assert len(mine["input_ids"]) != len(yours["input_ids"])
+
+
+def test_answers_of_the_teacher_must_fit_behind_its_own_prompts(world, tmp_path):
+    long = [{"instruction": "\u2603" * 40, "output": "snow"}] * 4
+    jsonl(tmp_path / "long.jsonl", long)
+    data = {"train": str(world / "data.jsonl"), "eval": str(tmp_path / "long.jsonl"), "template": "plain"}
+    with pytest.raises(BadInput, match=r"evaluation\.max_new_tokens: .* but the teacher has 512"):
+        prepare(recipe(world, tmp_path / "run", data=data, evaluation={"prompts": 1, "max_new_tokens": 392}))
+
+
+def test_one_vocabulary_needs_no_bytes():
+    tokenizers = {"student": ByT5Tokenizer(), "teacher": ByT5Tokenizer()}
+    configs = dict.fromkeys(tokenizers, LlamaConfig(vocab_size=len(tokenizers["student"])))
+    assert read_vocabularies(tokenizers, configs, wants_tokens=True).student.tokens is None
+    other = tokenizers | {"teacher": tiny_tokenizer()}
+    with pytest.raises(BadInput, match=r"student: the tokenizer has no definition to read bytes from"):
+        read_vocabularies(other, configs)
 
 
 def test_chat_templates_may_differ(world, tmp_path):

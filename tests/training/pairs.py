@@ -22,6 +22,7 @@ def make_trainer(
     *,
     objectives: dict[str, Objective] | None = None,
     weights: dict[str, float] | None = None,
+    rates: dict[str, float] | None = None,
     dataset: TinyDataset | None = None,
     student: torch.nn.Module | None = None,
     **settings: object,
@@ -35,6 +36,7 @@ def make_trainer(
         weights or dict.fromkeys(objectives, 1.0),
         model_shape(student, 37, "tiny"),
         model_shape(teacher.model, 37, "tiny"),
+        rates,
     )
     one_cycle = bool(settings.pop("one_cycle", False))
     evaluate: Any = settings.pop("evaluate_student", None)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from stillroom.alignment.boundaries import Shared, shared_boundaries
-from stillroom.alignment.chunks import Chunks, shared_chunks
+from stillroom.alignment.chunks import Chunks, ordinals, shared_chunks
 from stillroom.alignment.positions import Pairs, context_equal, exact_pairs
 from stillroom.core.batch import Batch, Side
 from stillroom.core.errors import BadInput
@@ -21,7 +21,8 @@ class Alignment:
     context: Pairs
     """Positions that predict a trained token from the same bytes on both sides."""
     chunks: Chunks
-    """`[B,S]`, `[B,T]`: pieces of the responses with the same bytes."""
+    """`[B,S]`, `[B,T]`: pieces of the responses with the same bytes. What lies before the first shared boundary is in
+    none: the beginning of a text may have been cut, and not at the same byte on both sides."""
     exact: Pairs
     """Trained tokens of the same bytes, by their own positions: predicted one position earlier."""
 
@@ -36,7 +37,10 @@ def align(batch: Batch) -> Alignment:
     else:
         ends = [_known(side, name) for side, name in ((batch.student, "student"), (batch.teacher, "teacher"))]
     shared = shared_boundaries(*ends)
-    masks = batch.student.response_mask.bool(), batch.teacher.response_mask.bool()
+    masks = [
+        side.response_mask.bool() & (ordinals(closes) > 0)
+        for side, closes in zip((batch.student, batch.teacher), shared, strict=True)
+    ]
     chunks = shared_chunks(shared, *masks)
     context = context_equal(shared, batch.student.predicts, batch.teacher.predicts)
     return Alignment(shared, context, chunks, exact_pairs(chunks))

@@ -19,7 +19,7 @@ from stillroom.alignment.probes import PROBES
 from stillroom.core.errors import BadInput
 
 Encode = Callable[[str], Sequence[int]]
-REMEDY = "give both models one tokenizer or choose an objective for two vocabularies"
+REMEDY = "give both models one tokenizer"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ def search(
     ] = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trainings in all (20).")] = None,
     metric: Annotated[
-        str | None, typer.Option("--metric", help="loss, perplexity, teacher_kl, agreement or rouge_l.")
+        str | None,
+        typer.Option("--metric", help="loss, perplexity, bits_per_byte, teacher_kl, agreement or rouge_l."),
     ] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="tpe, random or grid.")] = None,
     seed: Annotated[

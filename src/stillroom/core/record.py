@@ -37,7 +37,7 @@ METRICS, SAMPLES, SUMMARY, RECIPE, STUDENT, REPORT, OBJECTIVE, ADAPTER, INSPECTI
 @dataclass
 class RunSummary:
     """The content of run.json. Metric names: loss (nats per response token), perplexity, agreement (top-1, 0 to 1),
-    teacher_kl (nats per token), rouge_l (0 to 100)."""
+    teacher_kl (nats per token), bits_per_byte, rouge_l (0 to 100)."""
 
     name: str
     """What the run is called in tables, for example "forward_kl" or "hard labels"."""

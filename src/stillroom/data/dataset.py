@@ -11,6 +11,9 @@ from torch.utils.data import Dataset
 
 from stillroom.core.errors import BadInput
 
+LOST = ("dropped_no_response", "dropped_unaligned")
+"""Counts of samples that one of two tokenizers may lose alone."""
+
 
 class Item(TypedDict):
     """One encoded sample: `input_ids [S]` int64, `response_mask [S]` bool, the sample's index, and `byte_ends [S]`
@@ -131,7 +134,7 @@ class PairedDataset(Dataset[dict[str, Any]]):
         self.teacher = teacher.select([theirs[sample] for sample in both])
         self.lengths = [max(pair) for pair in zip(self.student.lengths, self.teacher.lengths, strict=True)]
         self.sample_ids = self.student.sample_ids
-        counted = ("tokens", "response_tokens", "cut_prompts", "cut_responses", "dropped_unaligned")
+        counted = ("tokens", "response_tokens", "cut_prompts", "cut_responses", *LOST)
         self.report = self.student.report | {f"teacher_{name}": self.teacher.report[name] for name in counted}
         self.report["dropped_rewritten"] = len(common) - len(both)
 

@@ -210,9 +210,9 @@ def _unexpected(name: str, other: str, gain: Gain) -> str:
 
 
 def judge_student(student: Tensor, teacher: Tensor, unit: str = "token") -> Verdict:
-    """Losses `[N]` of both on the same text, in nats a `unit`. A weaker teacher may be meant: it is said and no more."""
+    """Losses `[N]` of both on the same text, in nats a `unit`. A weaker teacher may be meant, so it is only said."""
     ours, theirs = float(student.mean()), float(teacher.mean())
-    value = f"student {ours:.2f}, teacher {theirs:.2f}"
+    value = f"student {ours:.2f}, teacher {theirs:.2f}" + (f" a {unit}" if unit != "token" else "")
     if not _is_lower(student, teacher, 0.0):
         return Verdict("against the student", value)
     return Verdict(

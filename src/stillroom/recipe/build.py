@@ -51,6 +51,7 @@ class Built:
                 "additive": objective.additive,
                 "terms": dict(objective.terms),
                 "settings": choice.settings,
+                **({} if choice.learning_rate is None else {"learning_rate": choice.learning_rate}),
                 "files": {path: self.files[path] for path in objective.files()},
             }
             for choice, (name, objective) in zip(
@@ -67,6 +68,8 @@ class Built:
                     f"{name} is not additive: it is averaged over micro-batches, so it depends on how a step is split."
                 )
             sentences += [f"{name}: {sentence}" for sentence in objective.notes()]
+            if name in self.pair.rates and not any(each.requires_grad for each in objective.parameters()):
+                sentences.append(f"{name} has no part to train; its learning_rate has no effect.")
         return sentences
 
 
@@ -154,12 +157,14 @@ def _describe_cached(prepared: Prepared) -> dict[str, Any]:
 def _pair(prepared: Prepared, student: "PreTrainedModel", teacher: Teacher | None) -> Pair:
     recipe = prepared.recipe
     objectives = make_objectives(recipe)
-    weights = dict(zip(objectives, (each.weight for each in recipe.objectives), strict=True))
+    choices = dict(zip(objectives, recipe.objectives, strict=True))
+    weights = {name: each.weight for name, each in choices.items()}
+    rates = {name: each.learning_rate for name, each in choices.items() if each.learning_rate is not None}
     ours = prepared.vocabularies.student
     shape = model_shape(student, ours.size, ours.identity, ours.tokens, ours.end_token)
     # Trainable parts of objectives start alike, whatever the student's own start drew.
     torch.manual_seed(recipe.seed)
-    pair = Pair(student, objectives, weights, shape, teacher and teacher.shape)
+    pair = Pair(student, objectives, weights, shape, teacher and teacher.shape, rates)
     prepare_taps(student, pair.student_requests)
     if teacher is not None:
         if isinstance(teacher, Live):

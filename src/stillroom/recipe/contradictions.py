@@ -44,6 +44,13 @@ def _objectives(recipe: "Recipe") -> Iterator[Problem]:
         yield Problem(
             ("objectives",), "all weights are 0, so nothing would be trained; give one a weight above 0"
         )
+    sharded = next((key for key in ("deepspeed", "fsdp") if recipe.training.get(key)), None)
+    for number, objective in enumerate(recipe.objectives):
+        if sharded and objective.learning_rate is not None:
+            yield Problem(
+                ("objectives", number, "learning_rate"),
+                f"sharded training (training.{sharded}) knows one rate for all parameters; leave it out",
+            )
     if recipe.teacher is None:
         needing = [objective.use for objective in recipe.objectives if not objective.use.startswith("hard.")]
         if needing:
@@ -66,6 +73,12 @@ def _teachers(recipe: "Recipe") -> Iterator[Problem]:
     for repeated in sorted({name for name in named if named.count(name) > 1}):
         yield Problem(
             ("teacher", "others"), f"{repeated} is named twice; name it once, and give it a larger share"
+        )
+    mapping = [each.use for each in recipe.objectives if each.use.startswith("dual_space.")]
+    if recipe.teacher.others and mapping:
+        yield Problem(
+            ("teacher", "others"),
+            f"{' and '.join(mapping)} map the states of one teacher, and several have states side by side; give one",
         )
     shares = recipe.teacher.shares
     if shares is not None and len(shares) != len(named):

@@ -188,9 +188,11 @@ def _loaded(role: str, what: str, source: str, load: Callable[[], T]) -> T:
             return load()
     except (*NOT_LOADED, SafetensorError, StrictDataclassError) as error:
         why = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
-        reason = (str(why).strip() or type(why).__name__).splitlines()[0]
+        reason = (str(why).strip() or type(why).__name__).splitlines()[0].rstrip(" :")
         if path.is_dir():
             held = ", ".join(sorted(each.name for each in path.iterdir())[:8]) or "nothing"
+            if what == "tokenizer" and not (path / "tokenizer.json").is_file():
+                reason += "; give the folder its tokenizer.json"
             raise BadInput(
                 f"{role}: no {what} could be loaded from the folder {source} ({held}): {reason}"
             ) from error

@@ -12,7 +12,7 @@ from stillroom.core.errors import BadInput
 from stillroom.recipe.declared import Declared, Mismatch, declare
 from stillroom.recipe.problems import Problem, did_you_mean, refuse
 
-OURS = ("use", "weight")
+OURS = ("use", "weight", "learning_rate")
 """Keys of the recipe beside the settings: an objective cannot have settings of these names."""
 
 
@@ -20,10 +20,14 @@ def check_settings(use: str, given: dict[str, Any]) -> dict[str, Any]:
     """The settings of objective `use`, converted and with defaults; all problems at once where there are
     any."""
     try:
-        declared = {setting.name: setting for setting in objectives.settings(use) if setting.name not in OURS}
+        declared = {setting.name: setting for setting in objectives.settings(use)}
     except BadInput as error:
         refuse([Problem(("use",), str(error))])
         raise
+    taken = [name for name in OURS if name in declared]
+    refuse(
+        [Problem(("use",), f"{use} calls a setting {name}, a key of the recipe; rename it") for name in taken]
+    )
     problems, checked = [], {}
     for name, value in given.items():
         if name not in declared:

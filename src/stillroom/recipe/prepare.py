@@ -130,16 +130,17 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
 def _check_room(prepared: Prepared, configs: "Mapping[str, PreTrainedConfig]") -> None:
     """Answers are written after hours of training; whether they fit is known now."""
     wishes, teacher = prepared.recipe.evaluation, prepared.recipe.teacher
-    if any(not prompt.ids for prompt in prepared.prompts):
+    writes = {"student": prepared.prompts}
+    if teacher is not None and teacher.use == "live" and not teacher.others and wishes.baselines:
+        writes["teacher"] = prepared.teacher_prompts
+    if any(not prompt.ids for prompts in writes.values() for prompt in prompts):
         raise BadInput(
             "evaluation.prompts: held-out text has no prompt, and the tokenizer puts nothing before a text, so that no "
             "answer can be begun; set evaluation.prompts: 0"
         )
-    longest = max((len(prompt.ids) for prompt in prepared.prompts), default=0)
-    teacher_writes = teacher is not None and teacher.use == "live" and not teacher.others and wishes.baselines
-    for role in ("student", "teacher") if teacher_writes else ("student",):
-        config = configs[role]
-        positions = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    for role, prompts in writes.items():
+        longest = max((len(prompt.ids) for prompt in prompts), default=0)
+        positions = getattr(configs[role].get_text_config(decoder=True), "max_position_embeddings", None)
         if longest and positions is not None and longest + wishes.max_new_tokens > positions:
             raise BadInput(
                 f"evaluation.max_new_tokens: the longest prompt has {longest} tokens and {wishes.max_new_tokens} are "
@@ -409,6 +410,7 @@ def _losses(facts: dict[str, Any]) -> list[str]:
         "skipped_records": "records could not be read and were left out",
         "dropped_empty": "samples with an empty response were left out",
         "dropped_no_response": "samples were left out because no response token fits",
+        "teacher_dropped_no_response": "samples were left out because no response token fits on the teacher's side",
         "dropped_unaligned": "samples were left out because the student's tokenizer rewrites their text",
         "dropped_rewritten": "samples were left out because the two chat templates write their responses differently",
         "teacher_dropped_unaligned": "samples were left out because the teacher's tokenizer rewrites their text",

@@ -27,6 +27,7 @@ from stillroom.diagnostics.voice import READS, Voice, listen
 from stillroom.recipe import forecast as forecasts
 from stillroom.recipe import probe
 from stillroom.recipe.build import Built, collator, teacher_collator
+from stillroom.recipe.encoding import sides
 from stillroom.recipe.forecast import Forecast, Rehearsal
 from stillroom.recipe.prepare import Prepared
 from stillroom.recipe.vocabularies import Vocabularies
@@ -153,7 +154,7 @@ class _Interview:
         self.facts: dict[str, Any] = {}
 
     def verdicts(self) -> list[Verdict]:
-        full = self._items()
+        full = self._items("teacher")
         chosen = probe.batches(full, self.collator, self.device)
         try:
             ask = self._teacher()
@@ -178,15 +179,16 @@ class _Interview:
             found += [self._rendering(full), self._template(full, ask, marks, voice)]
         return [*found, self._against_student(chosen, marks, voice)]
 
-    def _items(self) -> probe.Items:
-        """A cache knows samples as they were trained on, whole."""
+    def _items(self, role: str) -> probe.Items:
+        """The same samples for both. A cache knows them as they were trained on, whole."""
         if isinstance(self.built.teacher, CachedTeacher):
-            dataset = self.prepared.taught
+            dataset = self.prepared.taught if role == "teacher" else sides(self.prepared.train)[0]
             chosen = random.Random(self.recipe.seed).sample(
                 range(len(dataset)), min(self.count, len(dataset))
             )
             return [dict(dataset[index]) for index in chosen]
-        return probe.items(self.samples, self.tokenizer, self.recipe)
+        tokenizer = self.tokenizer if role == "teacher" else self.prepared.tokenizer
+        return probe.items(self.samples, tokenizer, self.recipe)
 
     def _teacher(self) -> Callable[[Batch], Signals]:
         """Who answers with what; `BadInput` where the answers do not hold a distribution."""
@@ -293,8 +295,7 @@ class _Interview:
 
     def _against_student(self, chosen: list[Batch], marks: TokenMarks, voice: Voice) -> Verdict:
         if self.vocabularies.are_two:
-            items = probe.items(self.samples, self.prepared.tokenizer, self.recipe)
-            chosen = probe.batches(items, collator(self.prepared), self.device)
+            chosen = probe.batches(self._items("student"), collator(self.prepared), self.device)
         with eval_mode(self.built.student):
             student, heard = self._heard(self._student, chosen, self.vocabularies.student.size)
         self.facts["student_loss"] = float(student.loss.mean())
@@ -303,6 +304,8 @@ class _Interview:
         ours, theirs = self.vocabularies.tables
         both = _per_byte(student, heard, ours), _per_byte(marks, voice, theirs)
         common = sorted(both[0].keys() & both[1].keys())
+        if not common:
+            return Verdict("against the student", "no sample that both can read", "unknown")
         student_loss, teacher_loss = (torch.tensor([each[sample] for sample in common]) for each in both)
         return check.judge_student(student_loss, teacher_loss, unit="byte")
 

@@ -9,10 +9,19 @@ import os
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from stillroom.recipe import contradictions, strict_yaml
-from stillroom.recipe.objective_settings import check_settings
+from stillroom.recipe.objective_settings import OURS, check_settings
 from stillroom.recipe.problems import refuse, shown, wrong
 from stillroom.recipe.training_arguments import check_training, default_training
 
@@ -168,6 +177,9 @@ class ObjectiveChoice(BaseModel):
     """Name in the catalog, such as `logits.forward_kl`, or the import path of your own."""
     weight: Annotated[Number, Field(ge=0)] = 1.0
     """Share in the total loss; 0 computes and records the objective without training on it."""
+    learning_rate: Annotated[Number, Field(ge=0)] | None = None
+    """Learning rate of the parts that this objective trains (projectors), at its highest; null: that of the student; 0
+    leaves them as they began. The schedule is one for all."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -180,8 +192,16 @@ class ObjectiveChoice(BaseModel):
         value = {"use": value} if isinstance(value, str) else value
         if not isinstance(value, dict) or not isinstance(value.get("use"), str):
             return value
-        own = {key: value[key] for key in ("use", "weight") if key in value}
+        own = {key: value[key] for key in OURS if key in value}
         return own | check_settings(value["use"], {k: v for k, v in value.items() if k not in own})
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a rate of its own it is written as before there were such: runs are known by what is written."""
+        values = written(self)
+        if self.learning_rate is None:
+            del values["learning_rate"]
+        return values
 
 
 class Evaluation(Section):

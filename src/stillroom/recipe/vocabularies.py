@@ -84,7 +84,7 @@ def read_vocabularies(
     wants_tokens: bool = False,
 ) -> Vocabularies:
     """Of "student" and, if there is one, "teacher"; `others` are further models with the student's tokenizer. Bytes are
-    read where `wants_tokens` or where there are two.
+    read where there are two, and where `wants_tokens` and they can be.
 
     `BadInput` where there are two and the bytes of one are not known, or a model has too few rows for its tokenizer.
     """
@@ -101,7 +101,7 @@ def read_vocabularies(
         return Vocabularies(two[0], two[1], str(error))
     rows = {rows_of(each) for each in (student[1], teacher[1], *others)}
     size = match.shared if len(rows) > 1 else rows.pop()
-    tokens = _table("student", student[0]) if wants_tokens else None
+    tokens = read_bytes(student[0]) if wants_tokens else None
     one = Vocabulary(size, match.identity, tokens, student[0].eos_token_id)
     return Vocabularies(one, one)
 
@@ -109,6 +109,11 @@ def read_vocabularies(
 def rows_of(config: "PreTrainedConfig") -> int:
     """Of the head of a model."""
     return config.get_text_config().vocab_size
+
+
+def read_bytes(tokenizer: Any) -> ByteTable | None:
+    """What the ids of a tokenizer are in bytes; None where it has no definition that says so."""
+    return byte_table(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else None
 
 
 def _alone(role: str, tokenizer: Any, config: "PreTrainedConfig") -> Vocabulary:
@@ -122,9 +127,10 @@ def _alone(role: str, tokenizer: Any, config: "PreTrainedConfig") -> Vocabulary:
 
 
 def _table(role: str, tokenizer: Any) -> ByteTable:
-    if not tokenizer.is_fast:
+    table = read_bytes(tokenizer)
+    if table is None:
         raise BadInput(
             f"{role}: the tokenizer has no definition to read bytes from ({type(tokenizer).__name__}), which two "
             "vocabularies are compared by; expected one of the tokenizers library, with a tokenizer.json"
         )
-    return byte_table(tokenizer.backend_tokenizer.to_str())
+    return table

@@ -23,7 +23,9 @@ def objectives_table(runs: Sequence[Run]) -> Markup:
     rows = []
     for index, run in enumerate(runs):
         for entry in run.summary.objectives:
-            cells = (entry.get("use"), entry.get("weight"), entry.get("terms"), entry.get("settings"))
+            own = {key: entry[key] for key in ("learning_rate",) if key in entry}
+            settings = [each for each in (own, entry.get("settings")) if each]
+            cells = (entry.get("use"), entry.get("weight"), entry.get("terms"), settings)
             rows.append(
                 element(
                     "tr",

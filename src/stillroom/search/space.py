@@ -7,7 +7,7 @@
       objectives.0.temperature: {choice: [1.0, 2.0, 4.0]}
       objectives.0.weight, objectives.1.weight: {uniform: [0.0, 1.0]}  # one value for both
       objectives.0.rank_size: {int: [32, 256], log: true}   # step: 32 goes in steps
-    metric: loss                      # or perplexity, teacher_kl, agreement, rouge_l, on held-out text
+    metric: loss                      # or perplexity, bits_per_byte, teacher_kl, agreement, rouge_l, on held-out text
     sampler: tpe                      # or random, or grid (of choices)
     trials: 20
     seed: 10                          # of the sampler and of every trial
@@ -33,7 +33,7 @@ from stillroom.recipe.sentences import place, sentence
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-Metric = Literal["loss", "perplexity", "teacher_kl", "agreement", "rouge_l"]
+Metric = Literal["loss", "perplexity", "bits_per_byte", "teacher_kl", "agreement", "rouge_l"]
 Sampler = Literal["tpe", "random", "grid"]
 Value = bool | int | float | str | None
 

@@ -118,8 +118,9 @@ def check_settings(objective: Objective) -> None:
         "decorate it with @dataclass(eq=False, kw_only=True)",
     )
     settings = {each.name: getattr(objective, each.name) for each in fields(objective)}
-    taken = settings.keys() & {"use", "weight"}
-    promise(not taken, objective, "its settings leave `use` and `weight` to the recipe", f"it has {taken}")
+    taken = settings.keys() & {"use", "weight", "learning_rate"}
+    promised = "its settings leave `use`, `weight` and `learning_rate` to the recipe"
+    promise(not taken, objective, promised, f"it has {taken}")
     try:
         written = json.dumps(asdict(objective))
         again = json.dumps(asdict(kind(**json.loads(written))))

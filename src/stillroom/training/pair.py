@@ -19,7 +19,8 @@ from stillroom.taps.capture import capture
 
 
 class Pair(nn.Module):
-    """Student and objectives. `objectives` maps a unique name to an objective; `weights` to its weight."""
+    """Student and objectives. `objectives` maps a unique name to an objective; `weights` to its weight; `rates` to the
+    learning rate of what it trains, where that is not the student's."""
 
     def __init__(
         self,
@@ -28,12 +29,14 @@ class Pair(nn.Module):
         weights: Mapping[str, float],
         student_shape: ModelShape,
         teacher_shape: ModelShape | None,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         self.names = list(objectives)
         self.parts = nn.ModuleList(objectives.values())
         self.weights = {name: float(weights[name]) for name in self.names}
+        self.rates = {name: float(rate) for name, rate in (rates or {}).items()}
         self.student_shape = student_shape
         # An objective that reads nothing of the teacher may be set up without one; it is given the student's shape.
         reads = [each.setup(student_shape, teacher_shape or student_shape) for each in objectives.values()]
@@ -76,6 +79,16 @@ class Pair(nn.Module):
             f"{name}/{term}": self.weights[name] * objective.term_weights().get(term, 1.0)
             for name, objective in self.objectives.items()
             for term in objective.terms
+        }
+
+    def own_rates(self) -> dict[str, float]:
+        """Learning rate of every trained parameter that has one of its own, by its name in here."""
+        return {
+            f"parts.{number}.{parameter}": self.rates[name]
+            for number, (name, objective) in enumerate(self.objectives.items())
+            if name in self.rates
+            for parameter, each in objective.named_parameters()
+            if each.requires_grad
         }
 
     def counted_by_step(self) -> set[str]:

@@ -21,10 +21,11 @@ from transformers.data.data_collator import DataCollator
 from transformers.training_args import OptimizerNames
 
 from stillroom.core.batch import Batch
+from stillroom.core.errors import BadInput
 from stillroom.core.signals import Signals
 from stillroom.teachers.teacher import Teacher
 from stillroom.training import checkpoint as checkpoints
-from stillroom.training import optimizers
+from stillroom.training import optimizers, rates
 from stillroom.training.guard import NonFiniteLoss, StepWatch
 from stillroom.training.order import EpochOrder
 from stillroom.training.pair import Pair
@@ -211,9 +212,16 @@ class DistillationTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             decaying = self.get_decay_parameter_names(self.pair)
-            self.optimizer_cls_and_kwargs = optimizers.build(
-                self.optimizer_name, self.args, self.pair, decaying
-            )
+            made = optimizers.build(self.optimizer_name, self.args, self.pair, decaying)
+            if self.pair.rates:
+                if self._sharded():
+                    raise BadInput(
+                        "sharded training knows one rate for all parameters; leave learning_rate out of objectives"
+                    )
+                kind, settings = made or self.get_optimizer_cls_and_kwargs(self.args, self.pair)
+                groups = settings.get("params") or rates.by_decay(self.pair, decaying, self.args)
+                made = kind, {**settings, "params": rates.apart(groups, self.pair)}
+            self.optimizer_cls_and_kwargs = made
         return super().create_optimizer(model)
 
     def create_scheduler(
@@ -223,9 +231,10 @@ class DistillationTrainer(Trainer):
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
             rising = self.args.get_warmup_steps(num_training_steps) / max(num_training_steps, 1)
+            optimizer = optimizer or self.optimizer
             self.lr_scheduler = OneCycleLR(
-                optimizer or self.optimizer,
-                max_lr=self.args.learning_rate,
+                optimizer,
+                max_lr=[float(group["lr"]) for group in optimizer.param_groups],
                 total_steps=num_training_steps + 1,
                 pct_start=min(rising, 1.0) or 0.3,
                 cycle_momentum=False,
