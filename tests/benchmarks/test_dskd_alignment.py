@@ -4,6 +4,7 @@ import itertools
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from dskd import common_events
+from dskd import common_events, projected_teacher
 from dskd.attended import attended
 from dskd.token_classes import CLASSES, classes_in, classes_of_text
 from dskd.token_kinds import KINDS, count_words, kinds_of_bytes, kinds_of_tokens
@@ -19,7 +20,9 @@ from dskd.unaligned import Chunks, Tokens, by_chunk, by_class, by_kind
 
 from stillroom.alignment.boundaries import shared_boundaries
 from stillroom.core.batch import Batch, Side
+from stillroom.core.signals import FinalHidden, Head, HeadWeights, Signals
 from stillroom.objectives._two_vocabularies import SharedTokens
+from stillroom.objectives.dual_space._projectors import Projector
 
 
 def side(ends, prompt):
@@ -57,7 +60,7 @@ def test_kinds_of_bytes_are_those_of_words(text, kinds):
 
 def test_a_token_is_of_the_kind_of_its_first_letter():
     kinds = kinds_of_bytes(b"in 19 ", count_words(["in in in in"]))
-    found = kinds_of_tokens(kinds, np.array([1, 4, 5, 6, 6]))
+    found = kinds_of_tokens(kinds, np.array([2, 4, 5, 6, 6]))
     assert [KINDS[each] for each in found] == [
         "common word",
         "number",
@@ -112,3 +115,40 @@ def test_attention_is_looked_for_at_the_aligned_position():
     torch.testing.assert_close(found.share, torch.tensor([0.1, 0.7, 0.1]))
     torch.testing.assert_close(found.chance, torch.full((3,), 0.25))
     assert found.diagonal.tolist() == [True, True, True]
+
+
+def test_the_projected_teacher_is_measured_against_teacher_and_student():
+    torch.manual_seed(0)
+    one = side([2, 3, 4], 2)
+    batch, ids = Batch(one, one, torch.tensor([0])), torch.arange(5)
+    student, teacher = (
+        Signals({FinalHidden(): torch.randn(1, 5, width), Head(): HeadWeights(torch.randn(5, width))})
+        for width in (2, 3)
+    )
+    objective = SimpleNamespace(
+        shared=SharedTokens(ids, ids, (5, 5), spaces_differ=False),
+        to_student_space=Projector(3, 2, bias=False, waits=True),
+    )
+    sums = projected_teacher._sums(objective, common_events.Events(ids, ids, 5), (student, teacher, batch))
+    matrix = objective.to_student_space.weight.detach().T
+    assert matrix.any()
+    p, q, ts = (
+        (hidden[0, 1:4] @ head.T).double().softmax(1)
+        for hidden, head in (
+            (teacher[FinalHidden()], teacher[Head()].weight),
+            (student[FinalHidden()], student[Head()].weight),
+            (teacher[FinalHidden()] @ matrix, student[Head()].weight),
+        )
+    )
+    told = torch.tensor([2, 3, 4])[:, None]
+    apart = [(a * (a / b).log()).sum() for a, b in ((p, q), (p, ts), (ts, q))]
+    likely = [each.argmax(1) for each in (ts, q)]
+    wanted = [
+        *apart,
+        *(-each.gather(1, told).log().sum() for each in (p, ts, q)),
+        (likely[0] == p.argmax(1)).sum(),
+        torch.tensor(3),
+        (likely[1] == p.argmax(1)).sum(),
+        torch.tensor(3),
+    ]
+    torch.testing.assert_close(sums, torch.stack([each.double() for each in wanted]), rtol=1e-4, atol=1e-5)

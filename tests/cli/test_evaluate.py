@@ -39,7 +39,7 @@ def test_held_out_text_as_before(world, verb):
     printed = json.loads(
         verb(world / "student", "--data", world / "data.jsonl", "--limit", 2, "--prompts", 0, "--json")
     )
-    assert set(printed) == {"loss", "perplexity", "calibration_error"}
+    assert set(printed) == {"loss", "perplexity", "bits_per_byte", "calibration_error"}
 
 
 def test_the_list_needs_no_model(verb):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from stillroom import objectives
-from stillroom.recipe.objective_settings import check_settings
+from stillroom.recipe.schema import ObjectiveChoice
 
 PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
 WRITTEN = sorted(set(re.findall(r"`(\{use: [^`]*\})`", PAGE.partition("## Published systems")[2])))
@@ -19,6 +19,5 @@ def test_there_are_some() -> None:
 
 @pytest.mark.parametrize("written", WRITTEN)
 def test_it_can_be_built(written: str) -> None:
-    given = yaml.safe_load(written)
-    use = given.pop("use")
-    objectives.find(use)(**check_settings(use, given))
+    choice = ObjectiveChoice.model_validate(yaml.safe_load(written))
+    objectives.find(choice.use)(**choice.settings)
