@@ -88,8 +88,8 @@ def kinds(name: str, classes: np.ndarray, which: np.ndarray) -> Finding:
         "holds in part",
         f"{shares[0]:.3f} of the student's {len(classes):,} tokens are exact, {shares[1]:.3f} have the same bytes "
         f"before only, {shares[2]:.3f} neither. Not exact are mostly "
-        + ", ".join(f"{kind} ({share:.0%})" for kind, share in most[:4])
-        + (f". More apart than together: {known}." if known else "."),
+        + ", ".join(f"{kind} ({share:.0%})" for kind, share in most[:4] if share > 0.01)
+        + (f". Least exact: {known}." if known else "."),
         {"table": rows},
     )
 

@@ -48,8 +48,8 @@ def ways(models: TwoModels, shared: SharedTokens) -> dict[str, Events]:
         events[ids] = torch.arange(len(shared))
     return {
         "prefix": Events(ours, theirs, count),
-        "bucket": Events(*alike, len(shared)),
-        "renormalize": Events(*alike, len(shared), renormalize=True),
+        "bucket": Events(alike[0], alike[1], len(shared)),
+        "renormalize": Events(alike[0], alike[1], len(shared), renormalize=True),
     }
 
 

@@ -11,8 +11,8 @@ Paper:    Zhang et al. 2024, DSKD (arXiv 2406.17328), for different vocabularies
 Differs:  the correctness mask c is in the public code only: `correct_only`. Standard deviations in the attention are
           taken over the trained positions of one sample; the code's, over the whole padded batch, are `behavior: code`:
           they depend on padding and on id 0. A sample whose response one side lacks is left out
-Beware:   what is brought over knows the embedding of the token to be predicted: P_ts is nearly one-hot by construction
-          and says little where the text is not worth imitating. The projections start at random
+Beware:   what is brought over knows the embedding of the token to be predicted: P_ts can become one-hot without any
+          alignment, and says little where the text is not worth imitating. The projections start at random
 """
 
 from dataclasses import dataclass
