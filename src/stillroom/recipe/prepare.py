@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stillroom.alignment.vocabulary_map import vocabulary_map
 from stillroom.core.errors import BadInput
 from stillroom.core.objective import Objective
 from stillroom.core.progress import Display, Silent
@@ -18,7 +17,8 @@ from stillroom.recipe.identity import content_hash, weights_hash
 from stillroom.recipe.models import check_causal, empty_model, load_config, load_tokenizer
 from stillroom.recipe.other_teachers import read_others, sources, try_together
 from stillroom.recipe.schema import PYTHON_DOCS, Recipe
-from stillroom.recipe.vocabularies import Vocabularies, read_vocabularies, rows_of
+from stillroom.recipe.two_vocabularies import check_two, on_two_vocabularies, rows_without_tokens
+from stillroom.recipe.vocabularies import Vocabularies, read_vocabularies
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -105,10 +105,10 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
         others = read_others(recipe, tokenizer, configs["student"])
         vocabularies = read_vocabularies(tokenizers, configs, others, wants_tokens(recipe))
         if vocabularies.are_two:
-            notes += _on_two_vocabularies(recipe, vocabularies)
+            notes += on_two_vocabularies(recipe, vocabularies)
         elif recipe.data.template == "chat" and recipe.teacher is not None:
             _check_templates(tokenizers)
-        notes += _rows_without_tokens(vocabularies, configs, others)
+        notes += rows_without_tokens(vocabularies, configs, others)
         advance(1, 3, "objectives")
         sizes, shapes, requests, files = _try_objectives(recipe, configs, vocabularies)
         if recipe.teacher is not None:
@@ -201,64 +201,6 @@ def wants_tokens(recipe: Recipe) -> bool:
     )
 
 
-def _rows_without_tokens(
-    vocabularies: Vocabularies, configs: "Mapping[str, PreTrainedConfig]", others: "list[PreTrainedConfig]"
-) -> list[str]:
-    """Sentences about rows of heads that take no part."""
-    rows = [rows_of(each) for each in (*configs.values(), *others)]
-    if vocabularies.are_two:
-        pairs = zip(("student", "teacher"), rows, (vocabularies.student, vocabularies.teacher), strict=True)
-        return [
-            f"The {role}'s head has {have} rows and its tokenizer {each.size} ids; the rows beyond take no part."
-            for role, have, each in pairs
-            if have > each.size
-        ]
-    if len(set(rows)) == 1:
-        return []
-    theirs = " and ".join(map(str, rows[1:]))
-    return [
-        f"The heads have {rows[0]} (student) and {theirs} (teacher) rows over one tokenizer; "
-        f"{'both' if not others else 'all'} are trimmed to the {vocabularies.student.size} that it defines."
-    ]
-
-
-def _on_two_vocabularies(recipe: Recipe, vocabularies: Vocabularies) -> list[str]:
-    """What a recipe comes to where tokens cannot be compared one by one: said, and refused where it cannot be."""
-    assert recipe.teacher is not None
-    if recipe.teacher.others:
-        raise BadInput(
-            "teacher.others: several teachers answer as one over one vocabulary, and that of teacher.model is not the "
-            f"student's; give one teacher, or teachers with the student's tokenizer. {vocabularies.difference}"
-        )
-    best = str(recipe.training.get("metric_for_best_model", "")).removeprefix("eval_")
-    if best in NEEDS_TEACHER:
-        raise BadInput(
-            f"training.metric_for_best_model: {best} compares token by token, and student and teacher have two "
-            "vocabularies; take loss"
-        )
-    shared = len(vocabulary_map(*vocabularies.tables))
-    ours, theirs = (len(each) for each in vocabularies.tables)
-    notes = [
-        f"Student and teacher have two vocabularies, of {ours:,} and {theirs:,} ids; {shared:,} tokens are the same "
-        "bytes in both. Each model reads the text through its own tokenizer, so losses compare by byte, not by token."
-    ]
-    if lost := " and ".join(name for name in recipe.evaluation.metrics or [] if name in NEEDS_TEACHER):
-        notes.append(f"{lost} compare token by token and are not measured over two vocabularies.")
-    return notes
-
-
-def _check_two(name: str, objective: Objective, vocabularies: Vocabularies) -> None:
-    if objective.two_vocabularies or not vocabularies.are_two:
-        return
-    from stillroom.objectives import find, names
-
-    able = ", ".join(each for each in names() if find(each).two_vocabularies and not each.startswith("hard."))
-    raise BadInput(
-        f"{name} compares token by token and needs one vocabulary, but those of student and teacher differ; "
-        f"choose one that compares two: {able}. How they differ: {vocabularies.difference}"
-    )
-
-
 def _check_templates(tokenizers: "Mapping[str, PreTrainedTokenizerBase]") -> None:
     from stillroom.data.chat import check_same_chat_template
 
@@ -303,7 +245,7 @@ def _try_objectives(
     files: dict[str, str] = {}
     for number, objective in enumerate(make_objectives(recipe).values()):
         with _about(number):
-            _check_two(recipe.objectives[number].use, objective, vocabularies)
+            check_two(recipe.objectives[number].use, objective, vocabularies)
             reads = objective.setup(shapes["student"], shapes.get("teacher", shapes["student"]))
             _check_measured(objective, recipe)
         for role, asked in (("student", reads.student), ("teacher", reads.teacher)):
