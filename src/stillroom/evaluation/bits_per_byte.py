@@ -30,7 +30,7 @@ def bits_per_byte(nats: float, dataset: Samples, tokens: ByteTable) -> float:
 
 def response_bytes(dataset: Samples, tokens: ByteTable) -> int:
     """Bytes of all tokens that are trained on."""
-    lengths = torch.from_numpy(tokens.lengths).masked_fill(torch.from_numpy(tokens.special), 0)
+    lengths = text_lengths(tokens)
     total = 0
     for index in range(len(dataset)):
         item = dataset[index]
@@ -39,3 +39,8 @@ def response_bytes(dataset: Samples, tokens: ByteTable) -> int:
         if tokens.dummy_prefix and len(ids) and tokens.pieces[int(ids[0])].startswith(b" "):
             total -= 1
     return total
+
+
+def text_lengths(tokens: ByteTable) -> torch.Tensor:
+    """Bytes of text that every id stands for, `[V]` int64: none for control tokens."""
+    return torch.from_numpy(tokens.lengths).masked_fill(torch.from_numpy(tokens.special), 0)

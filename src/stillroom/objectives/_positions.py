@@ -23,10 +23,11 @@ def paired_positions(batch: Batch, shared: SharedTokens, kind: Kind) -> Pairs:
     """Positions that predict a trained token on both sides: `rows`, `student`, `teacher`, each `[N]` int64."""
     if kind == "index":
         return _by_index(batch)
-    context = shared.positions(batch)
+    aligned = align(batch)
+    context = shared.comparable(aligned.context, batch)
     if kind == "context":
         return context
-    tokens = align(batch).exact
+    tokens = aligned.exact
     alone = torch.zeros_like(batch.student.predicts)
     alone[tokens.rows, tokens.student] = True
     exact = alone[context.rows, context.student + 1]

@@ -50,7 +50,10 @@ class SharedTokens(nn.Module):
 
     def positions(self, batch: Batch) -> Pairs:
         """Positions whose next-token distributions may be compared: `rows`, `student`, `teacher`, each `[N]` int64."""
-        pairs = align(batch).context
+        return self.comparable(align(batch).context, batch)
+
+    def comparable(self, pairs: Pairs, batch: Batch) -> Pairs:
+        """Context-equal positions without those where a space decides what the next token is called."""
         if not self.spaces_differ:
             return pairs
         inside = batch.student.response_mask.bool()[pairs.rows, pairs.student]

@@ -48,15 +48,13 @@ class Encoding:
 
     def prompts(self, samples: "Sequence[Sample]") -> tuple[list[PromptItem], list[PromptItem]]:
         """To answer: by the student, and by the teacher."""
+        ours = self._prompts("student", samples)
+        return ours, self._prompts("teacher", samples) if self.vocabularies.are_two else ours
+
+    def _prompts(self, role: str, samples: "Sequence[Sample]") -> list[PromptItem]:
         data = self.recipe.data
         limit = data.max_prompt_length or data.max_length // 2
-        ours, theirs = (
-            prompts_for_generation(samples, self.tokenizers[role], data.template, limit)
-            if role in self.tokenizers
-            else []
-            for role in ("student", "teacher")
-        )
-        return ours, theirs if self.vocabularies.are_two else ours
+        return prompts_for_generation(samples, self.tokenizers[role], data.template, limit)
 
 
 def sides(data: EncodedDataset | PairedDataset) -> tuple[EncodedDataset, EncodedDataset | None]:

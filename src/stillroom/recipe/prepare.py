@@ -17,7 +17,12 @@ from stillroom.recipe.identity import content_hash, weights_hash
 from stillroom.recipe.models import check_causal, empty_model, load_config, load_tokenizer
 from stillroom.recipe.other_teachers import read_others, sources, try_together
 from stillroom.recipe.schema import PYTHON_DOCS, Recipe
-from stillroom.recipe.two_vocabularies import check_two, on_two_vocabularies, rows_without_tokens
+from stillroom.recipe.two_vocabularies import (
+    check_two,
+    on_two_vocabularies,
+    rows_without_tokens,
+    wants_tokens,
+)
 from stillroom.recipe.vocabularies import Vocabularies, read_vocabularies
 
 if TYPE_CHECKING:
@@ -190,15 +195,6 @@ def _about(number: int, words: str = "") -> Iterator[None]:
         yield
     except BadInput as error:
         raise BadInput(f"objectives.{number}: {words}{error}") from error
-
-
-def wants_tokens(recipe: Recipe) -> bool:
-    """Whether an objective or a metric may ask what tokens are in bytes."""
-    from stillroom.objectives import find
-
-    return "bits_per_byte" in (recipe.evaluation.metrics or []) or any(
-        find(choice.use).two_vocabularies for choice in recipe.objectives
-    )
 
 
 def _check_templates(tokenizers: "Mapping[str, PreTrainedTokenizerBase]") -> None:

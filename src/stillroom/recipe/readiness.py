@@ -24,6 +24,7 @@ from stillroom.diagnostics.paired_text import Gain, Responses, by_sample, paired
 from stillroom.diagnostics.teacher_check import Verdict
 from stillroom.diagnostics.token_marks import SHIFTS, TokenMarks, token_marks
 from stillroom.diagnostics.voice import READS, Voice, listen
+from stillroom.evaluation.bits_per_byte import text_lengths
 from stillroom.recipe import forecast as forecasts
 from stillroom.recipe import probe
 from stillroom.recipe.build import Built, collator, teacher_collator
@@ -312,7 +313,7 @@ class _Interview:
 
 def _per_byte(marks: TokenMarks, voice: Voice, tokens: ByteTable) -> dict[int, float]:
     """Nats per byte of every sample's response. Responses are cut at the same number of tokens, not of bytes."""
-    lengths = torch.from_numpy(tokens.lengths).masked_fill(torch.from_numpy(tokens.special), 0)
+    lengths = text_lengths(tokens)
     losses = by_sample(voice.targets, marks.loss, voice.samples)
     sizes = {sample: int(lengths[ids].sum()) for sample, (ids, _) in losses.items()}
     return {

@@ -64,10 +64,23 @@ def check_two(name: str, objective: Objective, vocabularies: Vocabularies) -> No
     """`BadInput` where an objective for one vocabulary is given two, with those that would do."""
     if objective.two_vocabularies or not vocabularies.are_two:
         return
-    from stillroom.objectives import find, names
+    from stillroom.objectives import names
 
-    able = ", ".join(each for each in names() if find(each).two_vocabularies and not each.startswith("hard."))
+    able = ", ".join(each for each in names() if _compares_two(each))
     raise BadInput(
         f"{name} compares token by token and needs one vocabulary, but those of student and teacher differ; "
         f"choose one that compares two: {able}. How they differ: {vocabularies.difference}"
     )
+
+
+def wants_tokens(recipe: Recipe) -> bool:
+    """Whether an objective or a metric may ask what tokens are in bytes, which takes a second for a large vocabulary."""
+    asked = "bits_per_byte" in (recipe.evaluation.metrics or [])
+    return asked or any(_compares_two(choice.use) for choice in recipe.objectives)
+
+
+def _compares_two(name: str) -> bool:
+    """Hard labels go with two vocabularies, but look at one."""
+    from stillroom.objectives import find
+
+    return find(name).two_vocabularies and not name.startswith("hard.")
