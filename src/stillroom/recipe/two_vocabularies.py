@@ -74,7 +74,7 @@ def check_two(name: str, objective: Objective, vocabularies: Vocabularies) -> No
 
 
 def wants_tokens(recipe: Recipe) -> bool:
-    """Whether an objective or a metric may ask what tokens are in bytes, which takes a second for a large vocabulary."""
+    """Whether an objective or a metric may ask what tokens are in bytes: a second for a large vocabulary."""
     asked = "bits_per_byte" in (recipe.evaluation.metrics or [])
     return asked or any(_compares_two(choice.use) for choice in recipe.objectives)
 
