@@ -222,6 +222,36 @@ def test_the_map_never_exists(rule, monkeypatch):
 
 
 @pytest.mark.parametrize("impl", ENGINES)
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("kind", PADDING)
+def test_one_row_of_each_sample_equals_plain_loops(impl, rule, kind):
+    *x, _, slope = problem()
+    mask, weights = padding(kind), torch.nn.functional.one_hot(torch.tensor([6, 12]), 13).double()
+    found = results(*x, weights, slope, key_mask=mask, impl=impl, **RULES[rule])
+    expected = reference.received_attention(
+        *(tensor.tolist() for tensor in (*x, weights, slope)),
+        scaling=0.7,
+        key_mask=None if mask is None else mask.tolist(),
+        **RULES[rule],
+    )
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, torch.tensor(b, dtype=torch.float64), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_one_row_costs_one_row(rule, monkeypatch):
+    """Only the chosen queries are multiplied with keys, and nothing is larger than the queries."""
+    multiplied, original = [], torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda a, b, **out: (multiplied.append(a), original(a, b, **out))[1])
+    query, key, _, _ = problem(batch=2, heads=4, groups=2, length=128, width=4)
+    weights = torch.nn.functional.one_hot(torch.tensor([127, 40]), 128).double()
+    with LargestTensor() as largest, torch.no_grad():
+        received_attention(query, key, scaling=0.7, weights=weights, impl="streaming", **RULES[rule])
+    assert sum(each.numel() for each in multiplied) == 2 * 4 * 4
+    assert largest.elements == query.numel()
+
+
+@pytest.mark.parametrize("impl", ENGINES)
 def test_autocast_changes_nothing(impl):
     query, key, weights, slope = problem(dtype=torch.float32)
     expected = results(query, key, weights, slope, impl=impl)
@@ -354,6 +384,17 @@ def test_triton_equals_plain(rule, kind):
         x = [torch.where(mask[:, None, :, None], t.detach(), torch.nan).requires_grad_() for t in x]
     found, expected = (
         results(*x, weights, slope, key_mask=mask, impl=impl, **RULES[rule]) for impl in ("triton", "plain")
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("triton_tiles")
+@pytest.mark.parametrize("rule", RULES)
+def test_triton_takes_one_row_of_each_sample(rule):
+    query, key, _, slope = on_device(problem(length=21, dtype=torch.float32))
+    weights = torch.nn.functional.one_hot(torch.tensor([17, 20], device=DEVICE), 21).float()
+    found, expected = (
+        results(query, key, weights, slope, impl=impl, **RULES[rule]) for impl in ("triton", "plain")
     )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 

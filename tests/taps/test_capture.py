@@ -3,7 +3,7 @@
 import pytest
 import torch
 from reference.attention_map import attention_map
-from taps.families import CONFIGS, family, padded
+from taps.families import CONFIGS, build, family, padded
 
 from stillroom.core.batch import Side
 from stillroom.core.errors import BadInput
@@ -13,12 +13,14 @@ from stillroom.core.signals import (
     Head,
     Hidden,
     Logits,
+    NormedHidden,
     QueryKey,
     QueryKeys,
     Request,
     Signals,
     Values,
 )
+from stillroom.taps.anatomy import blocks
 from stillroom.taps.attention import NAME
 from stillroom.taps.capture import capture, model_inputs
 from stillroom.taps.prepare import prepare
@@ -72,6 +74,32 @@ def test_signals_equal_the_eager_model(name: str) -> None:
         eager_map = expected.attentions[layer - 1].double().transpose(1, 2)
         torch.testing.assert_close(rebuilt.transpose(1, 2)[real], eager_map[real], atol=1e-5, rtol=1e-4)
     assert signals[Values(2)].shape[:3] == signals[QueryKey(2)].key.shape[:3]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_normed_layer_is_what_a_model_says_that_ends_there(name: str) -> None:
+    side = padded(left=True)
+    real = side.attention_mask.bool()
+    signals = tapped(name, side, {NormedHidden(1), NormedHidden(2), FinalHidden()})
+    assert set(signals) == {NormedHidden(1), NormedHidden(2), FinalHidden()}, (
+        "what was needed is not handed out"
+    )
+    torch.testing.assert_close(signals[NormedHidden(2)][real], signals[FinalHidden()][real])
+    shorter = family(name)
+    del blocks(shorter)[1]
+    with torch.no_grad():
+        expected = shorter.get_decoder()(**model_inputs(shorter.get_decoder(), side)).last_hidden_state
+    torch.testing.assert_close(signals[NormedHidden(1)][real], expected[real], atol=2e-5, rtol=1e-4)
+
+
+def test_layers_are_normed_and_projected_where_a_model_does_both() -> None:
+    config = CONFIGS["opt"]()
+    config.word_embed_proj_dim = 16
+    model, side = build(config), padded(left=False)
+    prepare(model, {NormedHidden(1)})
+    signals = capture(model, side, {NormedHidden(1), NormedHidden(2), FinalHidden(), Head()})
+    torch.testing.assert_close(signals[NormedHidden(2)], signals[FinalHidden()])
+    assert signals[Head()](signals[NormedHidden(1)]).shape == (2, 9, 61)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -134,13 +162,16 @@ def _loss(signals: Signals) -> torch.Tensor:
     seen = signals[QueryKey(2)]
     return sum(
         (part.float() ** 2).mean()
-        for part in (seen.query, seen.key, signals[Values(1)], signals[Hidden(1)], signals[FinalHidden()])
+        for part in (
+            *(seen.query, seen.key, signals[Values(1)], signals[Hidden(1)], signals[FinalHidden()]),
+            signals[NormedHidden(1)],
+        )
     )
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
 def test_checkpointing_gives_the_same_gradients(name: str) -> None:
-    requests = {QueryKey(2), Values(1), Hidden(1), FinalHidden()}
+    requests = {QueryKey(2), Values(1), Hidden(1), NormedHidden(1), FinalHidden()}
     gradients = []
     for checkpointed in (False, True):
         model = family(name)

@@ -6,7 +6,7 @@ import transformers as tf
 from taps.families import SIZES, VOCAB, build, family, padded
 
 from stillroom.core.errors import BadInput
-from stillroom.core.signals import FinalHidden, Head, Hidden, Logits, QueryKey, Values
+from stillroom.core.signals import FinalHidden, Head, Hidden, Logits, NormedHidden, QueryKey, Values
 from stillroom.taps import attention
 from stillroom.taps.capture import capture
 from stillroom.taps.prepare import prepare
@@ -32,7 +32,7 @@ def test_families_outside_the_registry_are_refused_by_name(name: str) -> None:
     with pytest.raises(BadInput, match=f"got 0 for 2 layers.*'{name}'"):
         prepare(model, {QueryKey(1)})
     assert model.config._attn_implementation == before
-    prepare(model, {Hidden(1), FinalHidden(), Head()})
+    prepare(model, {Hidden(1), NormedHidden(1), FinalHidden(), Head()})
     with torch.no_grad():
         signals = capture(model, padded(left=False), {Logits(), FinalHidden(), Head(), Hidden(2)})
     torch.testing.assert_close(signals[Head()](signals[FinalHidden()]), signals[Logits()])
@@ -50,6 +50,18 @@ def test_attention_sinks_are_refused() -> None:
 def test_layers_out_of_range_name_both_numbers(request_) -> None:
     with pytest.raises(BadInput, match=rf"to 2 .*has 2 layers, got {request_.layer}:"):
         prepare(family("llama"), {request_})
+
+
+def test_an_unknown_step_before_the_head_is_refused() -> None:
+    model = family("llama")
+    prepare(model, {NormedHidden(0), NormedHidden(2)})
+    model.get_decoder().register_forward_hook(
+        lambda module, args, output: type(output)(last_hidden_state=output.last_hidden_state * 1.5)
+    )
+    with pytest.raises(
+        BadInput, match=r"'llama' has something else than a norm behind its last block.*differ"
+    ):
+        prepare(model, {NormedHidden(1)})
 
 
 def test_an_unknown_head_transform_is_refused() -> None:

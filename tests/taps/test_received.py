@@ -14,7 +14,14 @@ from stillroom.taps.prepare import prepare
 from stillroom.taps.received import is_plain
 
 torch.set_num_threads(1)
-REQUESTS = (ReceivedAttention(1), ReceivedAttention(2), ReceivedAttention(2, "response"))
+REQUESTS = (
+    ReceivedAttention(1),
+    ReceivedAttention(2),
+    ReceivedAttention(2, "response"),
+    ReceivedAttention(1, "last"),
+    ReceivedAttention(2, "last"),
+)
+LAST = REQUESTS[3:]
 
 
 @pytest.fixture
@@ -48,7 +55,7 @@ def test_it_is_the_pooled_map_of_the_eager_model(name: str, left: bool, passes: 
     with torch.no_grad():
         got = capture(model, side, (*REQUESTS, FinalHidden()))
         answer = eager(**model_inputs(eager, side), output_attentions=True, output_hidden_states=True)
-    assert sorted(passes) == sorted(ONE_PASS * 2 + TWO_PASSES)
+    assert sorted(passes) == sorted(ONE_PASS * 2 + TWO_PASSES * 3)
     torch.testing.assert_close(got[FinalHidden()][real], answer.hidden_states[-1][real], atol=2e-5, rtol=1e-4)
     for request in REQUESTS:
         want = expected(answer.attentions[request.layer - 1], side.row_weights(request.rows), side)
@@ -68,6 +75,37 @@ def test_rows_weigh_alike_and_sum_to_one_or_are_absent() -> None:
         [0, 0, 1, 0],
         [0, 0, 0, 0],
     ]
+    side = Side(mask := torch.tensor([[1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 0, 0]]), mask, mask.bool())
+    assert side.row_weights("last").tolist() == [[0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "mistral"])
+def test_the_last_row_does_not_know_its_batch_or_padding(name: str, passes: list[str]) -> None:
+    model, sides = family(name), [padded(left=left) for left in (False, True)]
+    prepare(model, LAST)
+    passes.clear()
+    with torch.no_grad():
+        right, left = (capture(model, side, LAST) for side in sides)
+        ids = sides[0].input_ids[1:, :5]
+        alone = capture(model, Side(ids, torch.ones_like(ids), torch.ones_like(ids).bool()), LAST)
+    assert passes == TWO_PASSES * 6
+    for request in LAST:
+        torch.testing.assert_close(right[request][0], left[request][0])
+        torch.testing.assert_close(right[request][1, :, :5], alone[request][0], atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(left[request][1, :, -5:], alone[request][0], atol=1e-6, rtol=1e-4)
+        assert not right[request][1, :, 5:].any()
+        assert not left[request][1, :, :-5].any()
+
+
+def test_a_text_without_tokens_has_no_last_row() -> None:
+    model = family("llama")
+    prepare(model, LAST)
+    side = padded(left=False)
+    side.attention_mask[1] = 0
+    with torch.no_grad():
+        received = capture(model, side, LAST)[LAST[1]]
+    assert not received[1].any()
+    torch.testing.assert_close(received[0].sum(-1), torch.ones(4))
 
 
 def test_without_gradient_queries_and_keys_are_not_kept() -> None:
@@ -106,7 +144,7 @@ def test_gradients_are_those_of_the_eager_model_also_under_checkpointing(
         passes.clear()
         signals = capture(model, side, (*REQUESTS, FinalHidden()))
         got = gradients(model, [signals[each] for each in REQUESTS], signals[FinalHidden()])
-        assert sorted(passes) == sorted(TWO_PASSES * 3 if checkpointed else ONE_PASS * 2 + TWO_PASSES)
+        assert sorted(passes) == sorted(TWO_PASSES * 5 if checkpointed else ONE_PASS * 2 + TWO_PASSES * 3)
         assert any(each.any() for each in want.values())
         for key, parameter in model.named_parameters():
             here, there = (each.get(key, torch.zeros_like(parameter)) for each in (got, want))

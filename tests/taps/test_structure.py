@@ -11,6 +11,7 @@ from stillroom.core.signals import (
     FinalHidden,
     Head,
     Hidden,
+    NormedHidden,
     OutputProjection,
     QueryKey,
     ReceivedAttention,
@@ -36,7 +37,7 @@ def weightless(config: tf.PreTrainedConfig) -> PreTrainedModel:
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_families_that_answer_are_not_refused(name: str) -> None:
-    kinds = (Hidden, QueryKey, Values, OutputProjection, ReceivedAttention)
+    kinds = (Hidden, NormedHidden, QueryKey, Values, OutputProjection, ReceivedAttention)
     check_structure(weightless(CONFIGS[name]()), [kind(layer) for kind in kinds for layer in (1, 2)])
 
 
@@ -46,7 +47,7 @@ def test_families_outside_the_registry_are_refused_by_name(name: str) -> None:
     for request in (QueryKey(1), Values(2), ReceivedAttention(1)):
         with pytest.raises(BadInput, match=f"type '{name}' do not compute attention through"):
             check_structure(model, [request])
-    check_structure(model, [Hidden(0), Hidden(2), FinalHidden(), Head()])
+    check_structure(model, [Hidden(0), Hidden(2), NormedHidden(0), NormedHidden(2), FinalHidden(), Head()])
 
 
 def test_a_strangers_code_is_left_to_the_probe() -> None:
@@ -59,10 +60,22 @@ def test_a_strangers_code_is_left_to_the_probe() -> None:
         check_structure(Own(STRANGERS["bloom"]()), [QueryKey(1)])
 
 
-@pytest.mark.parametrize("request_", [Hidden(3), QueryKey(0), Values(3), OutputProjection(7)])
+@pytest.mark.parametrize(
+    "request_", [Hidden(3), NormedHidden(3), QueryKey(0), Values(3), OutputProjection(7)]
+)
 def test_layers_out_of_range_are_refused(request_) -> None:
     with pytest.raises(BadInput, match=rf"has 2 layers, got {request_.layer}:"):
         check_structure(weightless(CONFIGS["gpt2"]()), [request_])
+
+
+def test_a_decoder_without_a_norm_behind_its_blocks_is_refused() -> None:
+    model = weightless(CONFIGS["llama"]())
+    del model.model.norm
+    check_structure(model, [Hidden(2)])
+    with pytest.raises(
+        BadInput, match=r"'llama' to have one norm behind its last block \(norm, ln_f.*found 0"
+    ):
+        check_structure(model, [NormedHidden(1)])
 
 
 def test_sinks_and_layers_of_another_kind_are_refused() -> None:

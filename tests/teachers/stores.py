@@ -13,6 +13,7 @@ from stillroom.core.signals import (
     FinalHidden,
     Head,
     Hidden,
+    NormedHidden,
     OutputProjection,
     ReceivedAttention,
     TopTokens,
@@ -28,8 +29,10 @@ from stillroom.teachers.store.writer import Ask, Plan, fill, locked, missing, op
 REQUESTS = (
     ReceivedAttention(1),
     ReceivedAttention(2, "response"),
+    ReceivedAttention(2, "last"),
     Hidden(0),
     Hidden(2),
+    NormedHidden(1),
     FinalHidden(),
     TopTokens(4, 2.0),
     Head(),

@@ -13,6 +13,7 @@ from stillroom.core.signals import (
     FinalHidden,
     Head,
     Hidden,
+    NormedHidden,
     OutputProjection,
     ReceivedAttention,
     TopTokenProbs,
@@ -45,7 +46,7 @@ def kept(request, answer, batch: Batch) -> list[torch.Tensor]:
             return [getattr(answer, each.name)[side.predicts] for each in fields(TopTokenProbs)]
         case Hidden():
             return [answer[side.attention_mask.bool()]]
-        case FinalHidden():
+        case FinalHidden() | NormedHidden():
             return [answer[side.predicts]]
         case Head():
             return [answer.weight]
@@ -74,7 +75,7 @@ def test_shapes_and_what_lies_on_padding_are_the_live_ones(exact):
         ours, theirs = getattr(cached[top], each.name), getattr(live[top], each.name)
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
         assert torch.equal(ours[~batch.teacher.predicts], theirs[~batch.teacher.predicts])
-    for request in (ReceivedAttention(1), ReceivedAttention(2, "response")):
+    for request in REQUESTS[:3]:  # received attention, of all rows, some and one
         assert cached[request].shape == live[request].shape
         hidden = batch.teacher.attention_mask[:, None, :].expand_as(cached[request]) == 0
         assert (cached[request][hidden] == 0).all()

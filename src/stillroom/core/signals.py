@@ -38,6 +38,16 @@ class Hidden(Request):
 
 
 @dataclass(frozen=True)
+class NormedHidden(Request):
+    """Output of block `layer` after the model's final norm, `[B,S,D]`: what the head would be applied to, were it the
+    last block. `NormedHidden(depth)` is `FinalHidden()`, and objectives read both only where a trained token is
+    predicted; layer 0 is the embedding output.
+    """
+
+    layer: int
+
+
+@dataclass(frozen=True)
 class Embedding(Request):
     """The input embedding matrix `[V,D]`."""
 
@@ -76,12 +86,13 @@ class OutputProjection(Request):
 class ReceivedAttention(Request):
     """How much attention every key of block `layer` receives from the average query, `[B,H,S]`.
 
-    P_j = sum_i w_i A_ij, with w uniform over the queries at `rows`: all real tokens, or those that predict a trained
-    token. Zero on padding; each head sums to one over the keys. Reduced where it is seen, so that no map is kept.
+    P_j = sum_i w_i A_ij, with w uniform over the queries at `rows`: all real tokens, those that predict a trained
+    token, or the last real token alone. Zero on padding; each head sums to one over the keys. Reduced where it is
+    seen, so that no map is kept; rows without weight are not computed, and the last one alone costs one query.
     """
 
     layer: int
-    rows: Literal["real", "response"] = "real"
+    rows: Literal["real", "response", "last"] = "real"
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,24 @@ def blocks(lm: PreTrainedModel) -> nn.ModuleList:
     )
 
 
+NORMS = ("norm", "ln_f", "norm_f", "final_layer_norm", "final_layernorm")
+"""What families call the norm behind the last block."""
+
+
+def final_norm(lm: PreTrainedModel) -> nn.Module:
+    """What lies between the last block and the head: the final norm, and in some OPT models a projection behind it."""
+    parts = dict(decoder(lm).named_children())
+    norms = [parts[name] for name in NORMS if name in parts]
+    behind = [parts[name] for name in ("project_out",) if name in parts]
+    if len(norms) > 1 or not norms + behind:
+        raise BadInput(
+            f"Expected the decoder of {lm.config.model_type!r} to have one norm behind its last block "
+            f"({', '.join(NORMS)}), found {len(norms)}: this family is not supported for layers read through the head, "
+            "choose objectives that read others."
+        )
+    return nn.Sequential(*norms, *behind)
+
+
 ATTENTION = ("self_attn", "attn", "attention", "self_attention")
 PROJECTION = ("o_proj", "out_proj", "c_proj", "dense", "wo")
 """What families call a block's attention and, directly in it, the projection that heads write through."""

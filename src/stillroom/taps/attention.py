@@ -11,7 +11,8 @@ active: the recomputation of gradient checkpointing happens after that and store
 On a CPU received attention comes from the pass that computes the layer's output: the map is computed once for both.
 It is a pass of its own beside SDPA on other devices, with attention dropout, and where the mask is not just causal
 with a window and padding; then it is reduced on the spot where no gradient is wanted, else at the end of the forward
-pass. Checkpointed layers always wait for that end: they must compute the same when they are run again.
+pass. Checkpointed layers always wait for that end: they must compute the same when they are run again. What the last
+token alone looks at is one query beside SDPA, never a reason for a pass over all of them.
 """
 
 from collections import Counter
@@ -74,7 +75,8 @@ class Recorder:
 
     def output(self, layer: int, seen: QueryKeys, value: Tensor, mask: Tensor | None) -> Tensor | None:
         """Output `[B,S,H,e]` of a layer if it falls out of the pass that answers a request, else None."""
-        request = min((each for each in self._unreduced if each.layer == layer), default=None, key=repr)
+        passes = (each for each in self._unreduced if each.layer == layer and each.rows != "last")
+        request = min(passes, default=None, key=repr)
         if request is None or self.reruns or value.device.type != "cpu" or not self._is_plain(mask, seen):
             return None
         assert self.side is not None, "received attention needs the text that it is averaged over"

@@ -22,12 +22,13 @@ from stillroom.core.signals import (
     Head,
     Hidden,
     Logits,
+    NormedHidden,
     OutputProjection,
     Request,
     Signals,
     TopTokens,
 )
-from stillroom.taps.anatomy import blocks, causal_lm, decoder, first
+from stillroom.taps.anatomy import blocks, causal_lm, decoder, final_norm, first
 from stillroom.taps.attention import Recorder, recording
 from stillroom.taps.head import embedding_weight, head_weights
 from stillroom.taps.output_projection import output_projection
@@ -71,6 +72,9 @@ def capture(
                 answers[request] = top_tokens(request, answers[FinalHidden()], answers[Head()], side)
             case OutputProjection(layer):
                 answers[request] = output_projection(lm, layer)
+            case NormedHidden(layer):
+                # not in a hook: a checkpointed layer would save what it does not save when it is run again
+                answers[request] = final_norm(lm)(answers[Hidden(layer)])
     missing = [request for request in requests if request not in answers]
     if missing:
         raise BadInput(
@@ -82,7 +86,10 @@ def capture(
 
 def _needs(requests: Collection[Request]) -> set[Request]:
     """What is recorded to answer other requests, and not handed out itself."""
-    return {FinalHidden(), Head()} if any(isinstance(each, TopTokens) for each in requests) else set()
+    needed: set[Request] = {Hidden(each.layer) for each in requests if isinstance(each, NormedHidden)}
+    if any(isinstance(each, TopTokens) for each in requests):
+        needed |= {FinalHidden(), Head()}
+    return needed
 
 
 def _reruns(lm: PreTrainedModel) -> bool:

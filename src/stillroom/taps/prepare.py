@@ -1,8 +1,8 @@
 """Make a model ready for the signals that will be asked of it, and refuse by name what cannot be had.
 
 Tiny forward passes on a padded probe decide, before any training: the attention function must be called once by
-each layer and must leave the logits as they were, head(final hidden) must equal the model's logits, and an output
-projection must read what the heads of its layer say and nothing else.
+each layer and must leave the logits as they were, head(final hidden) must equal the model's logits, norm(last block)
+must equal the final hidden states, and an output projection must read what the heads of its layer say and nothing else.
 """
 
 from collections.abc import Callable, Collection
@@ -16,6 +16,7 @@ from stillroom.core.errors import BadInput
 from stillroom.core.signals import (
     FinalHidden,
     Head,
+    NormedHidden,
     OutputProjection,
     QueryKey,
     ReceivedAttention,
@@ -49,6 +50,8 @@ def prepare(model: nn.Module, requests: Collection[Request]) -> None:
             _select_attention(lm, probe, requests)
         if any(isinstance(request, Head | FinalHidden | TopTokens) for request in requests):
             _check_head(lm, probe)
+        if any(isinstance(request, NormedHidden) for request in requests):
+            _check_norm(lm, probe)
 
 
 def _select_attention(lm: PreTrainedModel, probe: Side, requests: Collection[Request]) -> None:
@@ -87,6 +90,14 @@ def _check_head(lm: PreTrainedModel, probe: Side) -> None:
     signals = capture(lm, probe, {FinalHidden(), Head()})
     rebuilt = signals[Head()](signals[FinalHidden()])
     _check_equal(lm, probe, rebuilt, _logits(lm, probe), "turns hidden states into logits in an unknown way")
+
+
+def _check_norm(lm: PreTrainedModel, probe: Side) -> None:
+    """The norm that we apply to layers must make of the last one what the decoder says."""
+    last = NormedHidden(text_config(lm).num_hidden_layers)
+    signals = capture(lm, probe, {FinalHidden(), last})
+    fault = "has something else than a norm behind its last block"
+    _check_equal(lm, probe, signals[last], signals[FinalHidden()], fault, "final hidden states")
 
 
 def _check_projections(lm: PreTrainedModel, probe: Side, layers: Collection[int]) -> None:

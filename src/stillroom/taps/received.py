@@ -1,4 +1,7 @@
-"""Received attention from the queries and keys of a layer: which rows are averaged, and how they are weighted."""
+"""Received attention from the queries and keys of a layer: which rows are averaged, and how they are weighted.
+
+Rows without weight are never computed, so what the last token alone looks at costs one query.
+"""
 
 import torch
 from torch import Tensor

@@ -11,8 +11,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from stillroom.core.errors import BadInput
-from stillroom.core.signals import Hidden, OutputProjection, Request
-from stillroom.taps.anatomy import blocks, causal_lm, decoder, text_config
+from stillroom.core.signals import Hidden, NormedHidden, OutputProjection, Request
+from stillroom.taps.anatomy import blocks, causal_lm, decoder, final_norm, text_config
 from stillroom.taps.attention import FROM_ATTENTION
 from stillroom.taps.output_projection import output_projection
 
@@ -34,6 +34,9 @@ def check_structure(model: nn.Module, requests: Collection[Request]) -> None:
             output_projection(lm, request.layer)
         elif isinstance(request, Hidden):
             blocks(lm)
+        elif isinstance(request, NormedHidden):
+            blocks(lm)
+            final_norm(lm)
 
 
 def has_position_table(model: nn.Module) -> bool:
@@ -50,8 +53,8 @@ def check_layers(lm: PreTrainedModel, requests: Collection[Request]) -> None:
     """Raise `BadInput` where a request names a layer that is not there."""
     depth = text_config(lm).num_hidden_layers
     for request in requests:
-        if isinstance(request, (Hidden, OutputProjection, *FROM_ATTENTION)):
-            lowest = 0 if isinstance(request, Hidden) else 1
+        if isinstance(request, (Hidden, NormedHidden, OutputProjection, *FROM_ATTENTION)):
+            lowest = 0 if isinstance(request, Hidden | NormedHidden) else 1
             if not lowest <= request.layer <= depth:
                 raise BadInput(
                     f"Expected a layer from {lowest} to {depth} in {request!r}, because the model "

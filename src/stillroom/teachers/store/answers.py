@@ -2,7 +2,8 @@
 
     ReceivedAttention(l)   at real tokens        mass [n,H], times n: a mean of one suits half precision
     Hidden(l)              at real tokens        hidden [n,D]
-    FinalHidden()          where predicted       hidden [m,D]; objectives may read it nowhere else
+    NormedHidden(l)        where predicted       hidden [m,D]; objectives may read it nowhere else
+    FinalHidden()          where predicted       hidden [m,D]; the same
     TopTokens(k, T)        where predicted       ids [m,k] int32, log_probs [m,k], log_tail [m]
     Head(), Embedding(), OutputProjection(l)    once a store, exactly as they are
 
@@ -26,6 +27,7 @@ from stillroom.core.signals import (
     HeadTransform,
     HeadWeights,
     Hidden,
+    NormedHidden,
     OutputProjection,
     ReceivedAttention,
     Request,
@@ -38,7 +40,9 @@ Rows = dict[str, Tensor]
 
 ONCE = (Head, Embedding, OutputProjection)
 """Requests whose answer is the same for every sample."""
-PER_SAMPLE = (ReceivedAttention, Hidden, FinalHidden, TopTokens)
+PER_SAMPLE = (ReceivedAttention, Hidden, NormedHidden, FinalHidden, TopTokens)
+WHERE_PREDICTED = (FinalHidden, NormedHidden, TopTokens)
+"""Of these: requests whose answer means something only where a trained token is predicted."""
 PROJECTION = "output_projection."
 """Name of a part, before the number of its layer."""
 
@@ -63,7 +67,7 @@ def request_name(request: Request) -> str:
 
 def positions(request: Request, side: Side) -> Tensor:
     """`[B,S]` bool: where the answer to `request` means something and is kept."""
-    if isinstance(request, FinalHidden | TopTokens):
+    if isinstance(request, WHERE_PREDICTED):
         return side.predicts
     return side.attention_mask.bool()
 

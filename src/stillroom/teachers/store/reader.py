@@ -13,8 +13,16 @@ from torch import Tensor
 from stillroom.core.batch import Side
 from stillroom.core.errors import BadInput
 from stillroom.core.progress import Advance
-from stillroom.core.signals import FinalHidden, Request, TopTokens
-from stillroom.teachers.store.answers import ONCE, Rows, from_rows, positions, request_name, unpack_once
+from stillroom.core.signals import Request
+from stillroom.teachers.store.answers import (
+    ONCE,
+    WHERE_PREDICTED,
+    Rows,
+    from_rows,
+    positions,
+    request_name,
+    unpack_once,
+)
 from stillroom.teachers.store.manifest import Manifest, read_manifest
 from stillroom.teachers.store.shards import KEYS, LENGTHS, PREDICTED, faults
 
@@ -74,6 +82,6 @@ class Store:
 
     def _rows(self, request: Request, tensor: str, key: bytes) -> Tensor:
         shard, row = self._shard[key]
-        counted = PREDICTED if isinstance(request, FinalHidden | TopTokens) else LENGTHS
+        counted = PREDICTED if isinstance(request, WHERE_PREDICTED) else LENGTHS
         start, end = self._starts[shard][counted][row : row + 2]
         return self._files[shard].get_slice(tensor)[int(start) : int(end)]
