@@ -41,6 +41,12 @@ BLIND = {"data": {"train": "org/train"}}
             ("teacher", "others"),
             "dual_space.dskd map the states of one teacher",
         ),
+        ({"data": {"train": "x", "spans": "spacy"}}, ("data", "spans", "pipeline"), "name an installed one"),
+        (
+            {"data": {"train": "x", "spans": {"use": "windows", "pipeline": "en_core_web_sm"}}},
+            ("data", "spans", "pipeline"),
+            "only spacy has pipelines",
+        ),
         ({"student": {"model": "x", "init": "random", "lora": {}}}, ("student", "lora"), "random weights"),
         ({"student": {"model": "x", "config": {"num_layers": 2}}}, ("student", "config"), "use init: random"),
     ],

@@ -7,6 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+KNOWN_SOMETIMES = ("byte_ends", "words", "phrases")
+"""What a side says of its tokens only where somebody asked for it: `[B,S]` int64, -1 where it means nothing."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -14,13 +17,17 @@ class Side:
 
     `input_ids [B,S]`; `attention_mask [B,S]`, one on real tokens; `response_mask [B,S]`, true on the tokens that are
     trained on (their being predicted is scored); `byte_ends [B,S]`, where each token ends in the UTF-8
-    text, if known: they count on through a row, see `alignment.rows`.
+    text, if known: they count on through a row, see `alignment.rows`. `words` and `phrases [B,S]`, where a recipe asks
+    for them (`data.spans`): the number of the word or phrase that each token is part of, the same ones on both sides of
+    a batch, increasing along a row; -1 where there is none.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     response_mask: Tensor
     byte_ends: Tensor | None = None
+    words: Tensor | None = None
+    phrases: Tensor | None = None
 
     @property
     def targets(self) -> Tensor:
@@ -34,10 +41,12 @@ class Side:
         shifted[:, :-1] = self.response_mask[:, 1:].bool() & self.attention_mask[:, :-1].bool()
         return shifted
 
-    def row_weights(self, rows: Literal["real", "response"]) -> Tensor:
-        """Weights `[B,S]`, float32, of queries that are averaged: equal on all real tokens, or on those that predict a
-        trained one, and summing to one; all zero where a sample has no such row."""
-        chosen = self.attention_mask.bool() if rows == "real" else self.predicts
+    def row_weights(self, rows: Literal["real", "response", "last"]) -> Tensor:
+        """Weights `[B,S]`, float32, of queries that are averaged: equal on all real tokens, on those that predict a
+        trained one, or on the last real one alone, and summing to one; all zero where a sample has no such row."""
+        chosen = self.predicts if rows == "response" else self.attention_mask.bool()
+        if rows == "last":
+            chosen = chosen & (chosen.flip(1).cumsum(1).flip(1) == 1)
         return chosen.float() / chosen.sum(dim=1, keepdim=True).clamp(min=1)
 
 
@@ -69,10 +78,15 @@ def _side(inputs: Mapping[str, Any], prefix: str) -> Side:
         inputs[prefix + "input_ids"],
         inputs[prefix + "attention_mask"],
         inputs[prefix + "response_mask"],
-        inputs.get(prefix + "byte_ends"),
+        *(inputs.get(prefix + name) for name in KNOWN_SOMETIMES),
     )
 
 
 def _take(side: Side, index: Tensor) -> Side:
-    ends = None if side.byte_ends is None else side.byte_ends[index]
-    return Side(side.input_ids[index], side.attention_mask[index], side.response_mask[index], ends)
+    known = [getattr(side, name) for name in KNOWN_SOMETIMES]
+    return Side(
+        side.input_ids[index],
+        side.attention_mask[index],
+        side.response_mask[index],
+        *(None if each is None else each[index] for each in known),
+    )

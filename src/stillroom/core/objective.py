@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ class Objective(nn.Module, ABC):
 
     two_vocabularies: ClassVar[bool] = False
     """True where student and teacher may have different vocabularies."""
+
+    units: ClassVar[tuple[Literal["words", "phrases"], ...]] = ()
+    """What it reads of the batch beside tokens. Where settings decide, `__post_init__` sets it on the instance."""
 
     terms: ClassVar[dict[str, Unit]]
     """Every term with the unit it is counted in. Where settings decide, `__post_init__` sets it on the instance."""

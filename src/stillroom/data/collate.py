@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from stillroom.core.batch import KNOWN_SOMETIMES
 from stillroom.core.errors import BadInput
 
 
@@ -18,8 +19,8 @@ from stillroom.core.errors import BadInput
 class Collator:
     """Makes the dictionary that `Batch.from_inputs` reads.
 
-    Items hold `input_ids [n]`, `response_mask [n]` and `sample_ids`, and `byte_ends [n]` where text is aligned; with a
-    second tokenizer also `teacher_input_ids [m]` and the like.
+    Items hold `input_ids [n]`, `response_mask [n]` and `sample_ids`; `byte_ends [n]` where text is aligned, `words [n]`
+    and `phrases [n]` where it is cut into spans; with a second tokenizer also `teacher_input_ids [m]` and the like.
     """
 
     padding_id: int
@@ -35,9 +36,9 @@ class Collator:
             raise BadInput(f"pad_to_multiple_of must be at least 1, got {self.pad_to_multiple_of}.")
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """`input_ids`, `attention_mask` (int64), `response_mask` (bool) and, if known, `byte_ends` (int64, -1 in the
-        padding), all `[B,S]`, and `sample_ids [B]`; the same under `teacher_` where the items have it, with a length
-        of its own."""
+        """`input_ids`, `attention_mask` (int64), `response_mask` (bool) and, if known, `byte_ends`, `words`, `phrases`
+        (int64, -1 in the padding), all `[B,S]`, and `sample_ids [B]`; the same under `teacher_` where the items have
+        it, with a length of its own."""
         batch = self._side(items, "", self.padding_id)
         if "teacher_input_ids" in items[0]:
             batch |= self._side(items, "teacher_", self.teacher_padding_id)
@@ -51,18 +52,18 @@ class Collator:
         input_ids = torch.full((len(rows), length), padding_id)
         attention_mask = torch.zeros_like(input_ids)
         response_mask = torch.zeros_like(input_ids, dtype=torch.bool)
-        byte_ends = torch.full_like(input_ids, -1)
-        ends_known = prefix + "byte_ends" in items[0]
+        known = {prefix + name: torch.full_like(input_ids, -1) for name in KNOWN_SOMETIMES}
+        known = {name: padded for name, padded in known.items() if name in items[0]}
         for number, (row, item) in enumerate(zip(rows, items, strict=True)):
             span = slice(0, len(row)) if self.padding_side == "right" else slice(length - len(row), length)
             input_ids[number, span] = row
             attention_mask[number, span] = 1
             response_mask[number, span] = torch.as_tensor(item[prefix + "response_mask"]).bool()
-            if ends_known:
-                byte_ends[number, span] = torch.as_tensor(item[prefix + "byte_ends"])
-        side = {
+            for name, padded in known.items():
+                padded[number, span] = torch.as_tensor(item[name])
+        return {
             prefix + "input_ids": input_ids,
             prefix + "attention_mask": attention_mask,
             prefix + "response_mask": response_mask,
+            **known,
         }
-        return side | {prefix + "byte_ends": byte_ends} if ends_known else side

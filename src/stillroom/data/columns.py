@@ -77,6 +77,8 @@ class Sample:
     response: str
     references: tuple[str, ...]
     """Every accepted response; the first is `response`."""
+    spans: Any = None
+    """Words and phrases of the response as the data set brings them, not checked yet (`spans.given`)."""
 
 
 @dataclass(frozen=True)
@@ -100,21 +102,29 @@ class Samples(Sequence[Sample]):
         return len(self.samples)
 
 
-def to_samples(records: Records, on_bad_record: OnBadRecord = "refuse") -> Samples:
-    """Understand every record. `BadInput` names the place, the keys found and the closest known column."""
+def to_samples(
+    records: Records, on_bad_record: OnBadRecord = "refuse", spans_field: str | None = None
+) -> Samples:
+    """Understand every record. `BadInput` names the place, the keys found and the closest known column.
+
+    `spans_field` names the column of the responses' words and phrases; every record must have it then.
+    """
     result = Samples(records.source, records.sha256, [], list(records.skipped))
     columns: tuple[str, str] | None = None
     for index, row in enumerate(records):
         try:
             columns = columns or _columns(row)
             question, references = _read(row, *columns)
+            spans = None if spans_field is None else _spans(row, spans_field)
         except BadInput as error:
             sentence = f"{records.places[index]}: {error}"
             if on_bad_record == "refuse":
                 raise BadInput(sentence) from error
             result.skipped.append(sentence)
             continue
-        result.samples.append(Sample(index, records.places[index], question, references[0], references))
+        result.samples.append(
+            Sample(index, records.places[index], question, references[0], references, spans)
+        )
     if not result.samples:
         raise BadInput(
             f"{records.source}: none of {len(records)} records is usable; the first: {result.skipped[0]}"
@@ -192,6 +202,13 @@ def _references(value: Any, name: str) -> tuple[str, ...]:
     if not value:
         raise BadInput(f"column {name!r} must be text or a list of texts, got an empty list.")
     return tuple(_text(item, f"{name}[{number}]") for number, item in enumerate(value))
+
+
+def _spans(row: Row, name: str) -> Any:
+    if name not in row:
+        found = ", ".join(map(repr, row))
+        raise BadInput(f"no column {name!r} of spans among the keys {found}; check data.spans.field.")
+    return row[name]
 
 
 def _text(value: Any, name: str) -> str:

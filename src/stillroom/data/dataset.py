@@ -1,7 +1,6 @@
 """Encoded samples in two flat arrays: a million of them is a few buffers, not a forest of lists."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -16,23 +15,15 @@ LOST = ("dropped_no_response", "dropped_unaligned")
 
 
 class Item(TypedDict):
-    """One encoded sample: `input_ids [S]` int64, `response_mask [S]` bool, the sample's index, and `byte_ends [S]`
-    int64 where text is aligned."""
+    """One encoded sample: `input_ids [S]` int64, `response_mask [S]` bool and the sample's index; `byte_ends [S]` int64
+    where text is aligned, `words [S]` and `phrases [S]` int64 where it is cut into spans."""
 
     input_ids: Tensor
     response_mask: Tensor
     sample_ids: int
     byte_ends: NotRequired[Tensor]
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """What rows of two tokenizers are aligned by."""
-
-    byte_ends: Sequence[np.ndarray]
-    """Of every token of every row, see `alignment.rows`."""
-    checksums: Sequence[int]
-    """Of the texts of every row: two templates may write one response differently."""
+    words: NotRequired[Tensor]
+    phrases: NotRequired[Tensor]
 
 
 class EncodedDataset(Dataset[Item]):
@@ -40,7 +31,7 @@ class EncodedDataset(Dataset[Item]):
 
     `report` counts what happened on the way: samples, tokens, response_tokens (those that are predicted and
     scored), dropped_empty, dropped_no_response, cut_prompts, cut_responses, special_in_text; where byte ends are
-    known also dropped_unaligned.
+    known also dropped_unaligned, and where text is cut into spans what `encode` counts of them.
     """
 
     def __init__(
@@ -49,16 +40,19 @@ class EncodedDataset(Dataset[Item]):
         masks: Sequence[np.ndarray],
         sample_ids: Sequence[int],
         report: dict[str, int],
-        aligned: Aligned | None = None,
+        known: Mapping[str, Sequence[np.ndarray]] | None = None,
+        checksums: Sequence[int] | None = None,
     ) -> None:
+        """`known`: `byte_ends`, `words` and `phrases`, as far as they are, a row for every sample. `checksums`, of
+        their texts, go with rows that are to be aligned: two templates may write one response differently."""
         self.lengths = [len(row) for row in ids]
         self.sample_ids = list(sample_ids)
         self.report = report
         self._ends = np.cumsum([0, *self.lengths])
         self._ids = np.concatenate(ids)
         self._mask = np.concatenate(masks)
-        self.checksums = list(aligned.checksums) if aligned else None
-        self._byte_ends = np.concatenate(aligned.byte_ends) if aligned else None
+        self.checksums = None if checksums is None else list(checksums)
+        self._known = {name: np.concatenate(rows) for name, rows in (known or {}).items()}
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -73,8 +67,8 @@ class EncodedDataset(Dataset[Item]):
             response_mask=torch.from_numpy(self._mask[span].copy()),
             sample_ids=self.sample_ids[index],
         )
-        if self._byte_ends is not None:
-            item["byte_ends"] = torch.from_numpy(self._byte_ends[span].copy())
+        for name, values in self._known.items():
+            item[name] = torch.from_numpy(values[span].astype(np.int64))  # type: ignore[literal-required]
         return item
 
     def select(self, indices: Sequence[int]) -> "EncodedDataset":
@@ -86,16 +80,14 @@ class EncodedDataset(Dataset[Item]):
             "tokens": sum(map(len, masks)),
             "response_tokens": sum(int(mask.sum()) for mask in masks),
         }
-        aligned = None
-        if self._byte_ends is not None and self.checksums is not None:
-            ends = [self._byte_ends[span] for span in spans]
-            aligned = Aligned(ends, [self.checksums[index] for index in indices])
+        checksums = self.checksums
         return EncodedDataset(
             [self._ids[span] for span in spans],
             masks,
             [self.sample_ids[index] for index in indices],
             self.report | counts,
-            aligned,
+            {name: [values[span] for span in spans] for name, values in self._known.items()},
+            None if checksums is None else [checksums[index] for index in indices],
         )
 
     def require(self, batch_size: int) -> None:
@@ -115,7 +107,7 @@ class PairedDataset(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, student: EncodedDataset, teacher: EncodedDataset) -> None:
-        """Of data sets that are `Aligned`. `BadInput` where no sample is on both sides."""
+        """Of data sets that hold byte ends and checksums. `BadInput` where no sample is on both sides."""
         assert student.checksums is not None
         assert teacher.checksums is not None
         ours, theirs = (

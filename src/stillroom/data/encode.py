@@ -10,27 +10,31 @@ aligned (`alignment.rows`): what is said and trained on are texts, all other tok
 text takes part by its role. Texts are brought into the form that both tokenizers read; samples of which a tokenizer
 keeps no byte ends are dropped and counted.
 
+With a segmenter every token also gets the numbers of the word and of the phrase of its text that it is part of. Numbers
+are those of the whole text, so that two tokenizers agree on them; spans that lost a token to the length are left out.
+
 Deviations: MiniLLM and DSKD drop long prompts in training and keep the first tokens in evaluation; here both
 keep the last. They never add a begin token; here the prompt opens with what the tokenizer puts before a text.
 SentencePiece tokenizers that put a space before any text do so before the response, too.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
-from zlib import crc32
 
 import numpy as np
 
 from stillroom.alignment.byte_ends import ends_from_bytes, ends_from_offsets
 from stillroom.alignment.reader import common_form
-from stillroom.alignment.rows import Stretch, row_ends
+from stillroom.alignment.spans import whole
 from stillroom.core.byte_table import ByteTable
 from stillroom.core.errors import BadInput
 from stillroom.data.columns import Sample
-from stillroom.data.dataset import Aligned, EncodedDataset
+from stillroom.data.dataset import EncodedDataset
+from stillroom.data.placement import Placement
 from stillroom.data.sources import OnBadRecord
+from stillroom.data.spans.segmentation import Spans
 from stillroom.data.templates import Piece, Rendered, Template, make_template
 from stillroom.data.tokens import opening_ids, special_tokens, tokenize
 
@@ -50,10 +54,15 @@ COUNTS = (
 )
 UNALIGNED = "dropped_unaligned"
 """Counted where byte ends are asked for: samples that the tokenizer rewrites beyond recognition."""
+SPANS = ("words", "phrases", "unknown_language", "without_spans")
+"""Counted where text is cut into spans: those that are whole in their row, texts in a language that the segmenter does
+not know, and samples with no span of either kind."""
 MAX_EMPTY_SHARE = 0.01
 CHUNK = 1024  # samples a tokenizer call: enough for its threads, little enough to hold twice
 
 T = TypeVar("T")
+Segment = Callable[[Sequence[tuple[Sample, str]]], Sequence[Spans]]
+"""Spans of texts, each given with the sample that it is of."""
 
 
 def encode(
@@ -65,17 +74,19 @@ def encode(
     train_on: TrainOn = "responses",
     on_bad_record: OnBadRecord = "refuse",
     tables: Sequence[ByteTable] = (),
+    segment: Segment | None = None,
 ) -> EncodedDataset:
     """Token ids of all samples: at most `max_length` each, `max_prompt_length` (default: half) of it prompt.
 
     `train_on`: the last response; every turn of the assistant; or every token. Empty responses are dropped
     and counted, and refused where they are more than 1 % and `on_bad_record` is "refuse". `tables`, of this tokenizer
-    and of the one it is aligned with, ask for byte ends. `BadInput` also where no sample is left.
+    and of the one it is aligned with, ask for byte ends; `segment` asks for words and phrases, and needs the first of
+    these tables. `BadInput` also where no sample is left.
     """
     max_prompt_length = max_length // 2 if max_prompt_length is None else max_prompt_length
     _check_settings(max_length, max_prompt_length, train_on)
     template = make_template(template, tokenizer) if isinstance(template, str) else template
-    encoder = _Encoder(tokenizer, template, max_length, max_prompt_length, train_on, tables)
+    encoder = _Encoder(tokenizer, template, max_length, max_prompt_length, train_on, tables, segment)
     kept = [sample for sample in samples if sample.response.strip()]
     _check_empty(samples, len(samples) - len(kept), on_bad_record)
     encoder.counts["dropped_empty"] = len(samples) - len(kept)
@@ -87,8 +98,10 @@ def encode(
             f"{encoder.counts['dropped_no_response']} without a response token in max_length {max_length}, "
             f"{encoder.counts.get(UNALIGNED, 0)} that the tokenizer rewrites)."
         )
-    aligned = Aligned(encoder.ends, encoder.checksums) if tables else None
-    return EncodedDataset(encoder.ids, encoder.masks, encoder.sample_ids, encoder.counts, aligned)
+    checksums = encoder.checksums if encoder.aligns else None
+    return EncodedDataset(
+        encoder.ids, encoder.masks, encoder.sample_ids, encoder.counts, encoder.known, checksums
+    )
 
 
 def _with_end(text: Rendered) -> Iterator[tuple[Piece | None, bool]]:
@@ -115,28 +128,48 @@ class _Encoder:
         max_prompt_length: int,
         train_on: TrainOn,
         tables: Sequence[ByteTable],
+        segment: Segment | None,
     ) -> None:
-        self._tables = tables
+        self._tables, self._segment = tables, segment
+        self.aligns = len(tables) > 1
         self._tokenizer, self._template, self._train_on = tokenizer, template, train_on
         self._max_length, self._max_prompt_length = max_length, max_prompt_length
         self._opening = [] if template.writes_opening else opening_ids(tokenizer)
         self._specials = re.compile("|".join(map(re.escape, special_tokens(tokenizer))) or "(?!)")
         self.ids: list[np.ndarray] = []
         self.masks: list[np.ndarray] = []
-        self.ends: list[np.ndarray] = []
+        wanted = (*(("byte_ends",) if self.aligns else ()), *(("words", "phrases") if segment else ()))
+        self.known: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
         self.checksums: list[int] = []
         self.sample_ids: list[int] = []
-        self.counts: dict[str, int] = dict.fromkeys((*COUNTS, *([UNALIGNED] if tables else [])), 0)
+        counted = (*COUNTS, *((UNALIGNED,) if self.aligns else ()), *(SPANS if segment else ()))
+        self.counts: dict[str, int] = dict.fromkeys(counted, 0)
 
     def add(self, samples: Sequence[Sample]) -> None:
         every_turn = self._train_on == "all_assistant"
         rendered = [self._in_common_form(self._template.render(sample, every_turn)) for sample in samples]
         pieces = [piece for text in rendered for piece in (*text.prompt, *text.response)]
         tokens = iter(tokenize(pieces, self._tokenizer))
+        spans = iter(self._spans(samples, rendered))
         for sample, text in zip(samples, rendered, strict=True):
             prompt = [next(tokens) for _ in text.prompt]
             response = [next(tokens) for _ in text.response]
-            self._add_row(sample, text, prompt, response)
+            cut = [next(spans) for _ in self._texts(text)] if self._segment else None
+            self._add_row(sample, text, prompt, response, cut)
+
+    def _spans(self, samples: Sequence[Sample], rendered: Sequence[Rendered]) -> Sequence[Spans]:
+        if self._segment is None:
+            return []
+        pairs = zip(samples, rendered, strict=True)
+        return self._segment([(sample, words) for sample, text in pairs for words in self._texts(text)])
+
+    def _texts(self, text: Rendered) -> list[str]:
+        """What is said and trained on."""
+        return [
+            piece.text
+            for piece, is_said in _with_end(text)
+            if piece is not None and self._is_text(piece, is_said)
+        ]
 
     def _in_common_form(self, text: Rendered) -> Rendered:
         if not self._tables:
@@ -148,7 +181,12 @@ class _Encoder:
         return replace(text, prompt=prompt, response=response)
 
     def _add_row(
-        self, sample: Sample, text: Rendered, prompt: list[list[int]], response: list[list[int]]
+        self,
+        sample: Sample,
+        text: Rendered,
+        prompt: list[list[int]],
+        response: list[list[int]],
+        spans: Sequence[Spans] | None,
     ) -> None:
         ids = [token for piece in prompt for token in piece]
         trained: list[bool] = []
@@ -168,15 +206,12 @@ class _Encoder:
             self.counts["dropped_no_response"] += 1
             return
         if self._tables:
-            aligned = self._aligned(text, [*prompt, *response, ending])
-            if aligned is None:
+            placed = self._placed(text, [*prompt, *response, ending], spans)
+            if placed.checksum is None and self.aligns:
                 self.counts[UNALIGNED] += 1
                 return
-            ends, checksum = aligned
-            self.checksums.append(checksum)
-            opened, asked = len(self._opening), len(self._opening) + len(ids)
-            before = keep_end(ends[:opened], ends[opened:asked], self._max_prompt_length)
-            self.ends.append(np.asarray(before + ends[asked : asked + len(said)], np.int64))
+            self.checksums.append(placed.checksum or 0)
+            self._keep(placed, len(self._opening), len(self._opening) + len(ids), len(said))
         self.ids.append(np.asarray(row, np.int32))
         self.masks.append(np.asarray(mask, np.bool_))
         self.sample_ids.append(sample.index)
@@ -189,31 +224,40 @@ class _Encoder:
             special_in_text=self._spells_special(text),
         )
 
-    def _aligned(self, text: Rendered, rows: Sequence[list[int]]) -> tuple[list[int], int] | None:
-        """Byte ends of the whole row before anything is cut from it, and a checksum of its texts; None where a text has
-        no ends. `rows` are the tokens of every piece, and the end token."""
-        stretches: list[Stretch] = []
-        before, checksum = len(self._opening), 0
+    def _placed(self, text: Rendered, rows: Sequence[list[int]], spans: Sequence[Spans] | None) -> Placement:
+        """Every token of a whole row, before anything is cut from it, in its text; `rows` are the tokens of all pieces,
+        and the end token."""
+        found = Placement(len(self._opening))
+        cut = iter(spans or ())
         for (piece, is_said), row in zip(_with_end(text), rows, strict=True):
             if piece is None or piece.is_closing:
-                closes = bool(stretches and row) and before == 0
-                if closes:
-                    stretches[-1] = replace(stretches[-1], closed=True)
-                before += len(row) - closes
-            elif (piece.is_literal or piece.is_assistant) and (is_said or self._is_trained(piece)):
+                found.close(len(row))
+            elif self._is_text(piece, is_said):
                 ends = self._ends_of(piece.text, row)
                 if ends is None:
-                    return None
-                words = piece.text.encode()
-                checksum = crc32(words, checksum)
-                joins = bool(stretches) and before == 0 and not stretches[-1].closed
-                last = stretches.pop() if joins else Stretch(before, ends[:0], 0)
-                ends = np.concatenate([last.ends, ends + last.size])
-                stretches.append(Stretch(last.before, ends, last.size + len(words)))
-                before = 0
+                    return Placement(len(self._opening) + sum(map(len, rows)), checksum=None)
+                found.say(piece.text.encode(), ends, next(cut, None))
             else:
-                before += len(row)
-        return row_ends(stretches, after=before).tolist(), checksum
+                found.skip(len(row))
+        return found
+
+    def _keep(self, placed: Placement, opened: int, asked: int, said: int) -> None:
+        """What is left of a row: the last of what is `asked` behind what is `opened`, and the first that are `said`."""
+
+        def left(whole_row: np.ndarray) -> np.ndarray:
+            row = whole_row.tolist()
+            before = keep_end(row[:opened], row[opened:asked], self._max_prompt_length)
+            return np.asarray(before + row[asked : asked + said], np.int64)
+
+        if self.aligns:
+            self.known["byte_ends"].append(left(placed.byte_ends()))
+        if self._segment is None:
+            return
+        kept = {name: whole(left(units), units) for name, units in placed.units().items()}
+        counts = {name: len(np.unique(units[units >= 0])) for name, units in kept.items()}
+        self._count(**counts, unknown_language=placed.unknown, without_spans=not any(counts.values()))
+        for name, units in kept.items():
+            self.known[name].append(units.astype(np.int32))
 
     def _ends_of(self, text: str, ids: list[int]) -> np.ndarray | None:
         ends = ends_from_bytes(ids, text.encode(), self._tables[0])
@@ -227,6 +271,10 @@ class _Encoder:
             verbose=False,
         )
         return ends_from_offsets(encoded["offset_mapping"], text) if encoded["input_ids"] == ids else None
+
+    def _is_text(self, piece: Piece, is_said: bool) -> bool:
+        trained = is_said or self._is_trained(piece)
+        return (piece.is_literal or piece.is_assistant) and trained and not piece.is_closing
 
     def _is_trained(self, piece: Piece) -> bool:
         return self._train_on == "everything" or (self._train_on == "all_assistant" and piece.is_assistant)

@@ -95,6 +95,14 @@ def _data(recipe: "Recipe") -> Iterator[Problem]:
             ("data", "max_prompt_length"),
             f"{prompt} leaves no room for a response within max_length {length}; give less than {length}",
         )
+    spans = recipe.data.spans
+    if spans is not None and (spans.use == "spacy") != (spans.pipeline is not None):
+        yield Problem(
+            ("data", "spans", "pipeline"),
+            "missing, and spacy cuts with a pipeline: name an installed one (en_core_web_sm), or its folder"
+            if spans.pipeline is None
+            else f"only spacy has pipelines, and data.spans.use is {spans.use}; take it out, or set use: spacy",
+        )
 
 
 def _evaluation(recipe: "Recipe") -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stillroom.data.dataset import EncodedDataset, PairedDataset
-from stillroom.data.encode import encode
+from stillroom.data.encode import Segment, encode
 from stillroom.data.prompts import PromptItem, prompts_for_generation
 from stillroom.recipe.schema import Recipe
 from stillroom.recipe.vocabularies import Vocabularies
@@ -24,10 +24,16 @@ class Encoding:
     tokenizers: "Mapping[str, PreTrainedTokenizerBase]"
     vocabularies: Vocabularies
 
-    def paired(self, samples: "Sequence[Sample]", **changes: Any) -> EncodedDataset | PairedDataset:
-        """`changes` replace settings of the recipe. `BadInput` as `encode`."""
+    def paired(
+        self, samples: "Sequence[Sample]", segment: Segment | None = None, **changes: Any
+    ) -> EncodedDataset | PairedDataset:
+        """`segment` where words and phrases are wanted; `changes` replace settings of the recipe. `BadInput` as
+        `encode`."""
+        if segment is not None:
+            changes["segment"] = segment
         if not self.vocabularies.are_two:
-            return self.of("student", samples, **changes)
+            table = self.vocabularies.student.tokens
+            return self.of("student", samples, tables=(table,) if segment and table else (), **changes)
         ours, theirs = self.vocabularies.tables
         return PairedDataset(
             self.of("student", samples, tables=(ours, theirs), **changes),

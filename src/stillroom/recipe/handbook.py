@@ -11,7 +11,17 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from stillroom.recipe.problems import shown
-from stillroom.recipe.schema import Data, Evaluation, Lora, ObjectiveChoice, Recipe, Student, Teacher, Tokens
+from stillroom.recipe.schema import (
+    Data,
+    Evaluation,
+    Lora,
+    ObjectiveChoice,
+    Recipe,
+    SpansChoice,
+    Student,
+    Teacher,
+    Tokens,
+)
 from stillroom.recipe.training_arguments import OWNED, default_training
 
 _OPENING = """# Recipes
@@ -47,6 +57,7 @@ _SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("student.lora", Lora),
     ("teacher", Teacher),
     ("data", Data),
+    ("data.spans", SpansChoice),
     ("tokens", Tokens),
     ("objectives", ObjectiveChoice),
     ("evaluation", Evaluation),

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from stillroom.core.errors import BadInput
 from stillroom.core.objective import Objective
-from stillroom.core.progress import Display, Silent
+from stillroom.core.progress import Advance, Display, Silent
 from stillroom.core.shape import ModelShape
 from stillroom.core.signals import Request
+from stillroom.recipe import spans
 from stillroom.recipe.contradictions import NEEDS_TEACHER
 from stillroom.recipe.identity import content_hash, weights_hash
 from stillroom.recipe.models import check_causal, empty_model, load_config, load_tokenizer
 from stillroom.recipe.other_teachers import read_others, sources, try_together
-from stillroom.recipe.schema import PYTHON_DOCS, Recipe
+from stillroom.recipe.schema import PYTHON_DOCS, Recipe, SpansChoice
 from stillroom.recipe.two_vocabularies import (
     check_two,
     on_two_vocabularies,
@@ -108,20 +109,24 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
         if recipe.teacher is not None:
             tokenizers["teacher"] = load_tokenizer(recipe.teacher.model, "teacher")
         others = read_others(recipe, tokenizer, configs["student"])
-        vocabularies = read_vocabularies(tokenizers, configs, others, wants_tokens(recipe))
+        objectives = make_objectives(recipe)
+        vocabularies = read_vocabularies(
+            tokenizers, configs, others, wants_tokens(recipe, objectives.values())
+        )
         if vocabularies.are_two:
             notes += on_two_vocabularies(recipe, vocabularies)
         elif recipe.data.template == "chat" and recipe.teacher is not None:
             _check_templates(tokenizers)
         notes += rows_without_tokens(vocabularies, configs, others)
         advance(1, 3, "objectives")
-        sizes, shapes, requests, files = _try_objectives(recipe, configs, vocabularies)
+        sizes, shapes, requests, files = _try_objectives(recipe, objectives, configs, vocabularies)
         if recipe.teacher is not None:
             size = vocabularies.teacher.size
             sizes["teacher"], found = try_together(recipe.teacher, others, size, requests, sizes)
             notes += found
         advance(2, 3, "text")
-        prepared = _encode(recipe, tokenizers, vocabularies, sizes, notes)
+        chosen = spans.wanted(recipe, objectives.values())
+        prepared = _encode(recipe, tokenizers, vocabularies, sizes, notes, chosen, advance)
         _check_room(prepared, configs)
         _check_lengths(prepared, configs, others)
         prepared.teacher_config, prepared.teacher_shape = configs.get("teacher"), shapes.get("teacher")
@@ -222,7 +227,10 @@ def _open_cache(prepared: Prepared, display: Display) -> None:
 
 
 def _try_objectives(
-    recipe: Recipe, configs: "dict[str, PreTrainedConfig]", vocabularies: Vocabularies
+    recipe: Recipe,
+    objectives: Mapping[str, Objective],
+    configs: "dict[str, PreTrainedConfig]",
+    vocabularies: Vocabularies,
 ) -> tuple[dict[str, int], dict[str, ModelShape], tuple[Request, ...], dict[str, str]]:
     """Set the objectives up on the shapes alone, so that a bad pair is refused now and not after the weights.
 
@@ -239,7 +247,7 @@ def _try_objectives(
     }
     requests: dict[Request, None] = {}
     files: dict[str, str] = {}
-    for number, objective in enumerate(make_objectives(recipe).values()):
+    for number, objective in enumerate(objectives.values()):
         with _about(number):
             check_two(recipe.objectives[number].use, objective, vocabularies)
             reads = objective.setup(shapes["student"], shapes.get("teacher", shapes["student"]))
@@ -274,13 +282,17 @@ def _encode(
     vocabularies: Vocabularies,
     sizes: dict[str, int],
     notes: list[str],
+    chosen: SpansChoice | None,
+    advance: Advance,
 ) -> Prepared:
     from stillroom.recipe.encoding import Encoding, sides
     from stillroom.recipe.probe import draw
 
     encoding = Encoding(recipe, tokenizers, vocabularies)
-    train_samples, eval_samples = read_samples(recipe)
-    train = encoding.paired(train_samples)
+    given = chosen.field if chosen is not None and chosen.use == "given" else None
+    train_samples, eval_samples = read_samples(recipe, given)
+    segment = chosen and spans.Segmentation(chosen, vocabularies, len(train_samples), advance)
+    train = encoding.paired(train_samples, segment)
     arguments = recipe.training
     batch = arguments["per_device_train_batch_size"] * arguments["gradient_accumulation_steps"]
     train.require(batch * int(os.environ.get("WORLD_SIZE", "1")))
@@ -297,6 +309,11 @@ def _encode(
         probe=draw(eval_samples or train_samples, recipe.seed),
         teacher_tokenizer=tokenizers.get("teacher"),
     )
+    if recipe.data.spans is not None and segment is None:
+        notes.append("data.spans has no effect: no objective compares words or phrases.")
+    if segment is not None:
+        prepared.data["train"]["segmenter"] = segment.identity
+        notes += spans.notes(segment.identity, train.report)
     if eval_samples is not None:
         held_out = encoding.paired(eval_samples, on_bad_record="skip", train_on="responses")
         prepared.evaluation, prepared.teacher_evaluation = sides(held_out)
@@ -309,8 +326,8 @@ def _encode(
     return prepared
 
 
-def read_samples(recipe: Recipe) -> "tuple[Samples, Samples | None]":
-    """Training and evaluation samples, cut to the limits of the recipe."""
+def read_samples(recipe: Recipe, spans_field: str | None = None) -> "tuple[Samples, Samples | None]":
+    """Training and evaluation samples, cut to the limits of the recipe; training samples with the spans of a column."""
     from dataclasses import replace
 
     from stillroom.data.columns import to_samples
@@ -326,7 +343,8 @@ def read_samples(recipe: Recipe) -> "tuple[Samples, Samples | None]":
             str(path) if source == PYTHON_DOCS else source
             for source, path in zip((train, held_out), paths, strict=True)
         )
-    samples = to_samples(read_records(train, data.train_split, data.on_bad_record), data.on_bad_record)
+    records = read_records(train, data.train_split, data.on_bad_record)
+    samples = to_samples(records, data.on_bad_record, spans_field)
     samples = replace(samples, samples=samples.samples[: data.limit])
     if held_out is None:
         return samples, None

@@ -131,6 +131,25 @@ class Teacher(Section):
     none, or only `note` it, or do not ask."""
 
 
+class SpansChoice(Section):
+    """Words and phrases of the responses, for objectives that compare them (`span.mta`)."""
+
+    use: Literal["textblob", "spacy", "windows", "given"] = "textblob"
+    """Who cuts: `textblob` (English; the extra `spans`), `spacy` with a `pipeline`, `windows` (any language: words, and
+    runs of up to three of them as phrases), or `given`: the records bring their spans."""
+    pipeline: Source | None = None
+    """With `spacy`: the name of an installed pipeline, or its folder."""
+    field: Annotated[str, Field(min_length=1)] = "spans"
+    """With `given`: the column, `{"words": [[start, end], ...], "phrases": [[start, end, "NP"], ...]}`."""
+    offsets: Literal["bytes", "letters"] = "bytes"
+    """With `given`: what start and end count in the response."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"use": value} if isinstance(value, str) else value
+
+
 class Data(Section):
     """The text that both models read."""
 
@@ -159,6 +178,17 @@ class Data(Section):
     """Use only the first so many records for training; null: all."""
     eval_limit: Annotated[Whole, Field(ge=1)] | None = None
     """Use only the first so many records for evaluation; null: all."""
+    spans: SpansChoice | None = None
+    """How the training text is cut where an objective asks for words or phrases; null: by `textblob`. A name alone says
+    `use`."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without spans it is written as before there were such: runs are known by what is written."""
+        values = written(self)
+        if self.spans is None:
+            del values["spans"]
+        return values
 
 
 class Tokens(Section):

@@ -1,6 +1,6 @@
 """What a recipe comes to where student and teacher do not share a vocabulary: what is said, and what is refused."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from stillroom.alignment.vocabulary_map import vocabulary_map
@@ -73,9 +73,10 @@ def check_two(name: str, objective: Objective, vocabularies: Vocabularies) -> No
     )
 
 
-def wants_tokens(recipe: Recipe) -> bool:
+def wants_tokens(recipe: Recipe, objectives: Iterable[Objective]) -> bool:
     """Whether an objective or a metric may ask what tokens are in bytes: a second for a large vocabulary."""
     asked = "bits_per_byte" in (recipe.evaluation.metrics or [])
+    asked = asked or any(each.units for each in objectives)
     return asked or any(_compares_two(choice.use) for choice in recipe.objectives)
 
 

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from stillroom.alignment.spans import units_of
 from stillroom.core.batch import Batch, Side
 from stillroom.core.shape import ModelShape
 from stillroom.core.signals import (
@@ -16,6 +18,7 @@ from stillroom.core.signals import (
     HeadWeights,
     Hidden,
     Logits,
+    NormedHidden,
     OutputProjection,
     QueryKey,
     QueryKeys,
@@ -28,6 +31,11 @@ from stillroom.core.signals import (
 
 Answers = dict[Request, Any]
 Change = Callable[[Request, Tensor, Side], Tensor]
+
+
+WORDS = np.array([[start, start + 3] for start in range(0, 18, 3)])
+PHRASES = np.array([[6, 9], [9, 13], [13, 18]])
+"""Bytes of the text of every sample."""
 
 
 def random_batch(student: ModelShape, teacher: ModelShape, generator: torch.Generator) -> Batch:
@@ -45,7 +53,13 @@ def _side(shape: ModelShape, lengths: list[int], prompts: list[int], generator: 
     ids = torch.randint(shape.vocab_size, real.shape, generator=generator)
     # 18 bytes of text under every tokenizer: an alignment always has both ends to hold on to.
     ends = ((position + 1) * 18 // torch.tensor(lengths)[:, None]).clamp(max=18)
-    return Side(ids, real.long(), response, ends)
+    words, phrases = (_units(ends, response, spans) for spans in (WORDS, PHRASES))
+    return Side(ids, real.long(), response, ends, words, phrases)
+
+
+def _units(ends: Tensor, response: Tensor, spans: np.ndarray) -> Tensor:
+    found = torch.from_numpy(units_of(ends.flatten().numpy(), spans)).view_as(ends)
+    return found.masked_fill(~response, -1)
 
 
 def unscored(batch: Batch) -> Batch:
@@ -68,6 +82,7 @@ def random_answer(request: Request, shape: ModelShape, side: Side, generator: to
     match request:
         case (
             Hidden(layer)
+            | NormedHidden(layer)
             | QueryKey(layer)
             | Values(layer)
             | OutputProjection(layer)
@@ -76,7 +91,7 @@ def random_answer(request: Request, shape: ModelShape, side: Side, generator: to
             raise AssertionError(f"{request!r} asks for a layer of a model that has {shape.num_layers}")
         case Logits():
             return normal(rows, positions, shape.vocab_size)
-        case FinalHidden() | Hidden():
+        case FinalHidden() | Hidden() | NormedHidden():
             return normal(rows, positions, shape.width)
         case Embedding():
             return normal(shape.vocab_size, shape.width)
@@ -136,7 +151,7 @@ def row_of(request: Request, answer: Any, row: int) -> Any:
 def spoil(request: Request, tensor: Tensor, side: Side) -> Tensor:
     """Overwrite what must not matter: all but scored positions of the output, padding elsewhere."""
     match request:
-        case Logits() | FinalHidden():
+        case Logits() | FinalHidden() | NormedHidden():
             return tensor.masked_fill(~side.predicts[:, :, None], torch.nan)
         case TopTokens():
             return tensor.masked_fill(
