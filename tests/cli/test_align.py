@@ -86,6 +86,24 @@ def test_an_empty_text(aligned) -> None:
     assert "no token to compare" in aligned("").out
 
 
+def test_words_and_phrases(aligned, folders, tmp_path) -> None:
+    found = json.loads(aligned("the stillroom is, where", "--spans", "windows", "--json").out)["spans"]
+    assert (found["cut_by"].split()[0], found["texts"], found["unknown"]) == ("windows", 1, 0)
+    assert (found["words"]["units"], found["phrases"]["units"]) == (4, 2)
+    assert found["phrases"]["byte_share"] == 21 / 23  # all but the comma and the space behind it
+    assert found["labels"].keys() == {""}
+    done = aligned(folders / "rows.jsonl", "--field", "output", "--spans", "windows")
+    assert "\nphrases |" in done.out
+    assert "Words and phrases by windows" in done.out
+    assert "units over" in (tmp_path / "alignment.html").read_text()
+
+
+def test_a_language_that_the_segmenter_does_not_know(aligned) -> None:
+    pytest.importorskip("textblob")
+    done = aligned("naïve 日本語", "--spans", "textblob")
+    assert "does not know the language of the text" in " ".join(done.out.split())
+
+
 @pytest.mark.parametrize(
     ("words", "expect"),
     [
@@ -97,6 +115,12 @@ def test_an_empty_text(aligned) -> None:
         (["nothing.txt"], "nothing.txt does not exist"),
         (["bad.txt"], "bad.txt cannot be read as UTF-8"),
         (["a", "--teacher", "."], "teacher: no tokenizer could be loaded from the folder ."),
+        (
+            ["a", "--spans", "spacy"],
+            "--spans spacy: expected textblob, windows, or the name or folder of a spaCy",
+        ),
+        (["a", "--spans", "given"], "--spans given: expected textblob, windows, or the name or folder of a"),
+        (["a", "--spans", "textblb"], "--spans textblb, neither textblob nor windows, is for spaCy: "),
         (["lone \udc80 half"], "no valid Unicode at letter 5"),
     ],
 )

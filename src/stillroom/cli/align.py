@@ -11,13 +11,11 @@ from stillroom.cli.options import AsJson
 from stillroom.core.errors import BadInput
 
 if TYPE_CHECKING:
-    from stillroom.alignment.compare import Aligned
-    from stillroom.alignment.reader import Reader, Reading
-    from stillroom.report.alignment_view import AlignmentView, Token, TwoCuts
+    from stillroom.alignment.reader import Reader
+    from stillroom.data.spans.segmentation import Segmenter
 
-ON_TERMINAL, ON_PAGE = 3, 20  # texts
+ON_TERMINAL = 3  # texts
 TEXT_SUFFIXES = (".txt", ".md")
-LONGEST = 4_000  # bytes of a text that are shown; all are counted
 
 
 def align(
@@ -27,6 +25,13 @@ def align(
     field: Annotated[
         str | None, typer.Option("--field", help="Field of a record that holds the text, for example output.")
     ] = None,
+    spans: Annotated[
+        str | None,
+        typer.Option(
+            "--spans",
+            help="Show words and phrases, cut by: textblob, windows, or a spaCy pipeline (name or folder).",
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", help="The page (default: alignment.html; none with --json).")
     ] = None,
@@ -34,9 +39,11 @@ def align(
 ) -> None:
     """Cut a text with two tokenizers, and say how much of it two models can compare token by token."""
     texts = _texts(text, field)
-    view = _view(
-        texts, (_reader(student, "student"), _reader(teacher, "teacher")), (_name(student), _name(teacher))
-    )
+    segmenter = _segmenter(spans)
+    readers = _reader(student, "student"), _reader(teacher, "teacher")
+    from stillroom.cli.alignment import alignment_view
+
+    view = alignment_view(texts, readers, (_name(student), _name(teacher)), segmenter)
     if output is not None or not as_json:
         from stillroom.core.record import write_text_atomically
         from stillroom.report.alignment_page import alignment_page
@@ -45,7 +52,8 @@ def align(
         write_text_atomically(output, alignment_page(view))
     if as_json:
         named = {"student": view.student, "teacher": view.teacher, "shared_tokens": view.shared_tokens}
-        print(json.dumps(named | view.ratios | view.counts, indent=2, ensure_ascii=False))
+        counted = named | view.ratios | view.counts | ({"spans": asdict(view.spans)} if view.spans else {})
+        print(json.dumps(counted, indent=2, ensure_ascii=False))
         return
     from rich.console import Console
 
@@ -57,19 +65,23 @@ def align(
     print(f"page  {output}")
 
 
-def _view(texts: list[str], readers: "tuple[Reader, Reader]", names: tuple[str, str]) -> "AlignmentView":
-    from stillroom.alignment.compare import Counts, align_text
-    from stillroom.alignment.vocabulary_map import vocabulary_map
-    from stillroom.report.alignment_view import AlignmentView
+def _segmenter(spans: str | None) -> "Segmenter | None":
+    """Who cuts words and phrases: one by name, or a pipeline of spaCy by its name or folder."""
+    if spans is None:
+        return None
+    if spans in ("", "spacy", "given"):
+        raise BadInput(
+            f"--spans {spans}: expected textblob, windows, or the name or folder of a spaCy pipeline, for example "
+            "--spans en_core_web_sm."
+        )
+    from stillroom.data.spans.make import make_segmenter
 
-    counts, shown = Counts(), []
-    for text in texts:
-        aligned = align_text(text, *readers)
-        counts += aligned.counts
-        if len(shown) < ON_PAGE and not aligned.counts.dropped:
-            shown.append(_two_cuts(aligned))
-    shared_tokens = len(vocabulary_map(readers[0].table, readers[1].table))
-    return AlignmentView(*names, asdict(counts), counts.ratios(), shared_tokens, shown)
+    if spans in ("textblob", "windows"):
+        return make_segmenter(spans, cache=False)
+    try:
+        return make_segmenter("spacy", spans, cache=False)
+    except BadInput as error:
+        raise BadInput(f"--spans {spans}, neither textblob nor windows, is for spaCy: {error}") from error
 
 
 def _texts(argument: str, field: str | None) -> list[str]:
@@ -141,32 +153,3 @@ def _name(source: str) -> str:
     """A Hub name as it is, a folder without the folders it lies in."""
     path = Path(source).expanduser()
     return path.resolve().name if path.exists() else source
-
-
-def _two_cuts(aligned: "Aligned") -> "TwoCuts":
-    """Both sides up to the length that is shown: the last boundary before it that both have."""
-    from stillroom.report.alignment_view import TwoCuts
-
-    text = aligned.text.encode()
-    sides = [
-        _tokens(reading, chunks.tolist(), text)
-        for reading, chunks in (
-            (aligned.student, aligned.student_chunks),
-            (aligned.teacher, aligned.teacher_chunks),
-        )
-    ]
-    if len(text) > LONGEST:
-        common = {token.end for token in sides[0]} & {token.end for token in sides[1]}
-        last = max((end for end in common if end <= LONGEST), default=0)
-        sides = [[token for token in side if token.end <= last] for side in sides]
-    return TwoCuts(*sides)
-
-
-def _tokens(reading: "Reading", chunks: list[int], text: bytes) -> "list[Token]":
-    from stillroom.report.alignment_view import Token
-
-    ends = [] if reading.ends is None else reading.ends.tolist()
-    return [
-        Token(text[start:end], chunk, start, end)
-        for start, end, chunk in zip([0, *ends][:-1], ends, chunks, strict=True)
-    ]

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from stillroom.report.alignment_view import AlignmentView, Token, TwoCuts
+from stillroom.report.alignment_brackets import Brackets
+from stillroom.report.alignment_spans import HEAD, SpanView
+from stillroom.report.alignment_view import AlignmentView, Pair, Token, TwoCuts, fall_alike
 from stillroom.report.document import document, section
 from stillroom.report.markup import Markup, element, join, label
 from stillroom.report.token_text import token_text
@@ -20,7 +22,7 @@ def alignment_page(view: AlignmentView) -> str:
         element("h1", f"{teacher} → {student}"),
         element("p", element("strong", view.sentence()), class_="lead"),
     )
-    shown = [element("div", *map(_chunk, *_numbered(text)), class_="cuts") for text in view.texts]
+    shown = [_text(text, view.spans) for text in view.texts]
     count = view.counts["texts"]
     more = f"The first {len(shown)} of {count:,} texts. " if len(shown) < count else ""
     style = element("style", Markup(Path(__file__).with_suffix(".css").read_text(encoding="utf-8")))
@@ -29,13 +31,27 @@ def alignment_page(view: AlignmentView) -> str:
         style,
         top,
         section("Shares", _shares(view)),
-        section("Tokens", element("p", more, *_legend(), class_="legend"), *shown),
+        *([section("Words and phrases", *_spans(view.spans))] if view.spans else []),
+        section("Tokens", element("p", more, *_legend(view.spans), class_="legend"), *shown),
     )
     return document(f"{teacher} → {student}", main)
 
 
-def _legend() -> Sequence[str]:
-    return (
+def _text(text: TwoCuts, spans: SpanView | None) -> Markup:
+    """One text, chunk by chunk; above it what is to be known about its phrases."""
+    chunks, numbers = _numbered(text)
+    if spans is None:
+        return element("div", *map(_chunk, chunks, numbers), class_="cuts")
+    brackets = Brackets(text)
+    drawn = (_chunk(chunk, number, brackets) for chunk, number in zip(chunks, numbers, strict=True))
+    cuts = element("div", *drawn, class_="cuts")
+    if text.known:
+        return cuts
+    return join(element("p", f"In a language that {spans.cut_by} does not know.", class_="aside"), cuts)
+
+
+def _legend(spans: SpanView | None) -> Sequence[str]:
+    signs = (
         "Student above, teacher below; a line joins tokens that have bytes in common. ",
         element("span", "Gray", class_="key"),
         " is one token on both sides, ",
@@ -43,6 +59,26 @@ def _legend() -> Sequence[str]:
         " several tokens that only together are the same bytes; struck through is what has no counterpart. "
         "· is a space, ⏎ a newline, <E6> a byte that is part of a letter, ∅ a token without bytes.",
     )
+    if spans is None:
+        return signs
+    return (
+        *signs,
+        " A ",
+        element("span", element("b", "NP"), class_="key phrase"),
+        " above is a phrase, with a tick before each of its words; dots are a word in no phrase. A second line below "
+        "shows where the phrases fall on the teacher's tokens, if not on the same ones. Point at a piece to read all "
+        "tokens of its phrase.",
+    )
+
+
+def _spans(spans: SpanView) -> Sequence[Markup]:
+    head = element("thead", element("tr", *(element("th", name, scope="col") for name in HEAD)))
+    body = (
+        element("tr", element("th", row[0], scope="row"), *(element("td", value) for value in row[1:]))
+        for row in spans.rows()
+    )
+    table = element("table", head, element("tbody", *body), class_="results units-table")
+    return element("p", spans.sentence(), class_="legend"), element("div", table, class_="wide")
 
 
 def _shares(view: AlignmentView) -> Markup:
@@ -60,7 +96,7 @@ def _shares(view: AlignmentView) -> Markup:
     return element("table", element("tbody", *body), class_="results shares")
 
 
-def _numbered(text: TwoCuts) -> tuple[Sequence[tuple[list[Token], list[Token]]], Sequence[int]]:
+def _numbered(text: TwoCuts) -> tuple[Sequence[Pair], Sequence[int]]:
     """Chunks, and the number of every one among those that need a color."""
     chunks = text.chunks()
     numbers, many = [], 0
@@ -70,7 +106,7 @@ def _numbered(text: TwoCuts) -> tuple[Sequence[tuple[list[Token], list[Token]]],
     return chunks, numbers
 
 
-def _chunk(chunk: tuple[list[Token], list[Token]], number: int) -> Markup:
+def _chunk(chunk: Pair, number: int, brackets: Brackets | None = None) -> Markup:
     student, teacher = chunk
     if not student or not teacher or student[0].chunk < 0:
         kind = "none"
@@ -78,7 +114,11 @@ def _chunk(chunk: tuple[list[Token], list[Token]], number: int) -> Markup:
         kind = "one"
     else:
         kind = f"many c{number % COLORS}"
-    return element("span", _side(student), _links(student, teacher), _side(teacher), class_=f"chunk {kind}")
+    drawn = [_side(student), _links(student, teacher), _side(teacher)]
+    if brackets is None:
+        return element("span", *drawn, class_=f"chunk {kind}")
+    over, under = brackets.over(student), [] if fall_alike(chunk) else [brackets.under(teacher)]
+    return element("span", over, *drawn, *under, class_=f"chunk {kind}", title=brackets.said(chunk))
 
 
 def _side(tokens: Sequence[Token]) -> Markup:

@@ -2,8 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from stillroom.report.alignment_spans import SpanView
 from stillroom.report.numbers import percent
+
+
+class Part(NamedTuple):
+    """The word or phrase that a token is part of."""
+
+    number: int
+    first: bool
+    """Whether it is the first token of it on its side."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +26,11 @@ class Token:
     start: int
     """Bytes of the text before it."""
     end: int
+    word: Part | None = None
+    phrase: Part | None = None
+
+
+Pair = tuple[list[Token], list[Token]]
 
 
 @dataclass(frozen=True)
@@ -24,15 +39,27 @@ class TwoCuts:
 
     student: Sequence[Token]
     teacher: Sequence[Token]
+    labels: Sequence[str] | None = None
+    """What the phrases are called, by number; None where nobody asked for phrases."""
+    known: bool = True
+    """Whether who cut the words and phrases knows the language."""
 
-    def chunks(self) -> list[tuple[list[Token], list[Token]]]:
+    def chunks(self) -> list[Pair]:
         """Tokens of both sides, chunk by chunk; what has no chunk comes last, as one."""
-        found: dict[int, tuple[list[Token], list[Token]]] = {}
+        found: dict[int, Pair] = {}
         for side in (0, 1):
             for token in (self.student, self.teacher)[side]:
                 found.setdefault(token.chunk, ([], []))[side].append(token)
         rest = found.pop(-1, None)
         return [found[chunk] for chunk in sorted(found)] + ([rest] if rest else [])
+
+
+def fall_alike(chunk: Pair) -> bool:
+    """Whether the tokens of both sides are part of the same phrases, one after another."""
+    student, teacher = (
+        list(dict.fromkeys(token.phrase and token.phrase.number for token in side)) for side in chunk
+    )
+    return student == teacher
 
 
 @dataclass(frozen=True)
@@ -47,6 +74,8 @@ class AlignmentView:
     """Tokens that both vocabularies have, by their bytes."""
     texts: Sequence[TwoCuts]
     """The first ones."""
+    spans: SpanView | None = None
+    """Words and phrases, where they were asked for."""
 
     def sentence(self) -> str:
         """The result in a line."""

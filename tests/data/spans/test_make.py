@@ -41,5 +41,5 @@ def test_bad_choices_are_said_in_a_sentence(use, pipeline, words) -> None:
 
 def test_absent_spacy_is_said_in_a_sentence(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "spacy", None)
-    with pytest.raises(BadInput, match="stillroom\[spacy\]"):
+    with pytest.raises(BadInput, match=r"stillroom\[spacy\]"):
         make_segmenter("spacy", "en_core_web_sm")
