@@ -18,7 +18,10 @@ from stillroom.search.trials import check, trial_run
 
 ROOT = Path(__file__).parents[2]
 ENTRIES = {entry.name: entry for entry in catalog()}
-BASES = {"sharp/small", "shd/small", "dskd/small", "dwa_kd/small"}
+BASES = {
+    *(f"{paper}/small" for paper in ("sharp", "shd", "dskd", "dwa_kd", "sra", "mta")),
+    "mta/small_fdd",
+}
 """Recipes with ${assets}, which only a comparison fills in."""
 MODELS = (
     "pair/student",
@@ -83,7 +86,7 @@ def test_every_variant_is_valid_and_differs_from_what_it_is_held_against(name, t
             recipe = resolve(plan, variant, 10, tmp_path, {}, [])
             made(recipe)
             assert recipe.data.eval is not None
-            parts = {"objectives", "training", "teacher"}
+            parts = {"objectives", "training", "teacher", "data"}
             same = recipe.model_dump(include=parts) == against.model_dump(include=parts)
             assert same == (variant == plan.against)
 

@@ -1,0 +1,1 @@
+"""The claims about MTA, checked: run algebra.py."""

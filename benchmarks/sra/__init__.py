@@ -1,0 +1,1 @@
+"""The claims about SRA, checked: run algebra.py."""
