@@ -227,3 +227,17 @@ def test_needs_neither_torch_nor_models(make_run, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_terms_are_shown_with_their_weights(make_run, tmp_path):
+    entry = {
+        "use": "span.mta",
+        "weight": 1.0,
+        "terms": {"words": "sequences", "hidden_words": "sequences", "other": "tokens"},
+        "term_weights": {"words": 2 / 3, "hidden_words": 1.0, "other": "\U0001f642"},
+        "settings": {},
+        "additive": True,
+    }
+    page = write_report([make_run("run", objectives=[entry])], tmp_path / "report.html")
+    text = page.read_text()
+    assert "words \u00d7 0.667 (sequences), hidden_words sequences, other tokens" in text

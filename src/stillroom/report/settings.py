@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stillroom.report.markup import Markup, element, join, label, shorten
+from stillroom.report.numbers import finite
 from stillroom.report.read import Run
 
 _LONGEST = 100_000
@@ -25,7 +26,7 @@ def objectives_table(runs: Sequence[Run]) -> Markup:
         for entry in run.summary.objectives:
             own = {key: entry[key] for key in ("learning_rate",) if key in entry}
             settings = [each for each in (own, entry.get("settings")) if each]
-            cells = (entry.get("use"), entry.get("weight"), entry.get("terms"), settings)
+            cells = (entry.get("use"), entry.get("weight"), _terms(entry), settings)
             rows.append(
                 element(
                     "tr",
@@ -37,6 +38,18 @@ def objectives_table(runs: Sequence[Run]) -> Markup:
         return element("p", "— no run has recorded its objectives.", class_="absent")
     caption = element("caption", "Objectives and their weights")
     return scrolling("Objectives", element("table", caption, element("thead", head), element("tbody", *rows)))
+
+
+def _terms(entry: Mapping[str, Any]) -> Any:
+    """Every term with what it is counted in, and its weight where that is not one."""
+    terms, weights = entry.get("terms"), entry.get("term_weights")
+    if not isinstance(terms, Mapping) or not isinstance(weights, Mapping):
+        return terms
+    shown = {}
+    for term, unit in terms.items():
+        weight = finite(weights.get(term))
+        shown[term] = unit if weight in (None, 1.0) else f"\u00d7 {weight:.3g} ({unit})"
+    return shown
 
 
 def swatch(index: int) -> Markup:
