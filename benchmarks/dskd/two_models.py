@@ -57,13 +57,15 @@ def open_models(recipe: Recipe, batch_size: int = 8) -> TwoModels:
     return TwoModels(built, [collate(rows[start : start + batch_size]) for start in starts])
 
 
-def recipe_of(options: argparse.Namespace, objectives: Sequence[Any]) -> Recipe:
-    """Nothing is trained or written by it."""
+def recipe_of(
+    options: argparse.Namespace, objectives: Sequence[Any], spans: str | dict[str, str] | None = None
+) -> Recipe:
+    """Nothing is trained or written by it. `spans`: as `data.spans`."""
     return load_recipe(
         values={
             "student": {"model": str(options.student)},
             "teacher": {"model": str(options.teacher), "dtype": "float32"},
-            "data": as_read(options),
+            "data": as_read(options) | {"spans": spans},
             "objectives": list(objectives),
             "training": {"use_cpu": True, "per_device_train_batch_size": 1},
             "evaluation": {"metrics": [], "prompts": 0},
@@ -83,9 +85,10 @@ def as_read(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def add_models(parser: argparse.ArgumentParser, samples: int) -> None:
+def add_models(parser: argparse.ArgumentParser, samples: int, teacher: Path | None = None) -> None:
+    """`teacher`: the folder, where none is named."""
     parser.add_argument("--student", type=Path, default=BENCH / "student")
-    parser.add_argument("--teacher", type=Path, required=True, help="folder of the second teacher")
+    parser.add_argument("--teacher", type=Path, default=teacher, required=teacher is None, help="its folder")
     parser.add_argument("--text", type=Path, default=DOLLY / "minillm_dev.jsonl")
     parser.add_argument("--samples", type=int, default=samples)
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results")

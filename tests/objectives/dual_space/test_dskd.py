@@ -12,7 +12,8 @@ from stillroom import objectives
 from stillroom.core.batch import Batch, Side
 from stillroom.core.errors import BadInput
 from stillroom.core.signals import FinalHidden, Head, HeadMixture, HeadTransform, HeadWeights, Signals
-from stillroom.objectives.dual_space._distributions import CONTROL_ROWS, Distributions
+from stillroom.objectives._control import CONTROL_ROWS
+from stillroom.objectives.dual_space._distributions import Distributions
 from stillroom.testing import OTHER_TEACHER, STUDENT, TEACHER, check_objective
 
 DSKD = objectives.find("dual_space.dskd")

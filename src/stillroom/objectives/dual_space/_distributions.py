@@ -10,9 +10,7 @@ from stillroom.core.signals import HeadMixture, HeadWeights
 from stillroom.kernels.linear_cross_entropy import linear_cross_entropy
 from stillroom.kernels.linear_divergence import linear_divergence
 from stillroom.kernels.linear_statistics import HeadStatistics, linear_statistics
-
-CONTROL_ROWS = 64
-"""Rows of the last batch that a control is measured on."""
+from stillroom.objectives._control import others, some
 
 
 @dataclass(frozen=True)
@@ -50,15 +48,13 @@ class Distributions:
         )
 
     def some(self) -> "Distributions":
-        """At most `CONTROL_ROWS` of the rows, from all over the batch (neighbors in one text are alike), to be measured
-        after the step: copies without gradient, in the type of the head, as autocast is over by then."""
-        step = max(1, -(-len(self.hidden) // CONTROL_ROWS))
-        return Distributions(self.hidden.detach()[::step].to(self.head.weight.dtype, copy=True), self.head)
+        """A few of the rows, that a control is measured on; in the type of the head, as autocast is over by then."""
+        return Distributions(some(self.hidden).to(self.head.weight.dtype), self.head)
 
     @torch.no_grad()
     def control(self, teacher: "Distributions", name: str, temperature: float) -> float:
         """The divergence per row, had each of these been compared with another row of the teacher."""
-        other = Distributions(teacher.hidden.roll(len(teacher.hidden) // 2, dims=0), teacher.head)
+        other = Distributions(others(teacher.hidden), teacher.head)
         return self.divergence(other, name, temperature).item() / len(self.hidden)
 
 

@@ -21,11 +21,9 @@ from stillroom.core.loss import Loss, Unit
 from stillroom.core.objective import Objective
 from stillroom.core.shape import ModelShape
 from stillroom.core.signals import Hidden, Reads, Signals
+from stillroom.objectives._control import others, some
 from stillroom.objectives._layers import check_layers, pair_layers
 from stillroom.objectives._rows import predicting_rows
-
-CONTROL_ROWS = 64
-"""Rows of the last batch that the control is measured on."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -91,7 +89,7 @@ class HiddenObjective(Objective):
             state, target = self.prepared(state, target, lengths)
             total = total + self.distance(number, state, target, lengths)
             if watched:
-                self._last.append((_some(state), _some(target)))
+                self._last.append((some(state), some(target)))
         return {"hidden": Loss(total / len(self.pairs), self.counts(batch)["hidden"], self.terms["hidden"])}
 
     def measures(self) -> dict[str, float]:
@@ -111,9 +109,8 @@ class HiddenObjective(Objective):
 
     def _mismatched(self, number: int, ours: Tensor, theirs: Tensor) -> float:
         """The share of a pair in the mean distance between rows that do not belong together."""
-        other = theirs.roll(len(theirs) // 2, dims=0)
         each = torch.ones(len(ours), dtype=torch.long, device=ours.device)
-        return self.distance(number, ours, other, each).item() / len(ours) / len(self.pairs)
+        return self.distance(number, ours, others(theirs), each).item() / len(ours) / len(self.pairs)
 
     @property
     def _is_trained(self) -> bool:
@@ -128,11 +125,6 @@ def normalized(rows: Tensor) -> Tensor:
 def full_precision(tensor: Tensor) -> torch.autocast:
     """Autocast off where `tensor` lies, for what must not be rounded to half precision between two steps."""
     return torch.autocast(tensor.device.type, enabled=False)
-
-
-def _some(rows: Tensor) -> Tensor:
-    """Rows from all over the batch: neighbors in one text are alike."""
-    return rows.detach()[:: max(1, len(rows) // CONTROL_ROWS)][:CONTROL_ROWS].clone()
 
 
 def _hidden(layers: tuple[int, ...]) -> tuple[Hidden, ...]:

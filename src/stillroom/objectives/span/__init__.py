@@ -1,0 +1,1 @@
+"""Objectives that compare pieces of text that are larger than a token, whatever the tokenizers."""
