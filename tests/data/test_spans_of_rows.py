@@ -103,6 +103,26 @@ def test_turns_are_numbered_on_and_prompts_have_no_spans(tokenizers, sample):
     assert said(last, tokenizers[0], "words") == {0: "and", 1: "stills"}
 
 
+def test_special_tokens_that_a_person_spelled_part_no_text(tokenizers, sample):
+    """Each tokenizer sees others; phrases would be numbered differently."""
+    answer = "the house a<end>b, caf\u00e9 and </s>stills <unk> spirits"
+    asked, sides = [], []
+
+    def note(pairs):
+        asked.append([text for _, text in pairs])
+        return segment(pairs)
+
+    for order in (tokenizers, tokenizers[::-1]):
+        tables = [byte_table(each.backend_tokenizer.to_str()) for each in order]
+        samples = [sample([("user", "q")], answer)]
+        sides.append(encode(samples, order[0], "chat", 200, tables=tables, segment=note))
+    assert asked == [[answer]] * 2
+    data = PairedDataset(*sides)
+    assert data.report["special_in_text"] == 1
+    assert data[0]["phrases"].max() == data[0]["teacher_phrases"].max() == 3
+    assert said(data[0], tokenizers[0], "words")[2] == "a<end>b"
+
+
 def test_a_cut_prompt_that_is_trained_on_keeps_its_whole_words(tokenizers, sample):
     samples = [sample("the houses and stills " * 9, "the house")]
     item = encoded(samples, tokenizers[0], max_length=24, train_on="everything")[0]

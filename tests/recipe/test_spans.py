@@ -5,6 +5,7 @@ from folders import jsonl, model_folder, space_tokenizer, tiny_tokenizer
 
 from stillroom.core.errors import BadInput
 from stillroom.core.record import read_jsonl
+from stillroom.recipe.cache import write_cache
 from stillroom.recipe.load import load_recipe
 from stillroom.recipe.prepare import prepare
 from stillroom.recipe.run import run_recipe
@@ -34,11 +35,13 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("STILLROOM_CACHE", str(tmp_path / "cache"))
 
 
-def recipe(world, output, teacher="teacher", objectives=("logits.forward_kl", "span.mta"), **data):
+def recipe(
+    world, output, teacher="teacher", objectives=("logits.forward_kl", "span.mta"), answers=None, **data
+):
     return load_recipe(
         values={
             "student": {"model": str(world / "student")},
-            "teacher": {"model": str(world / teacher), "preflight": "off"},
+            "teacher": {"model": str(world / teacher), "preflight": "off"} | (answers or {}),
             "data": {"train": str(world / "data.jsonl"), "template": "plain", "max_length": 96} | data,
             "objectives": list(objectives),
             "training": {
@@ -114,3 +117,18 @@ def test_spans_are_known_to_a_written_recipe_only_where_it_has_some(world, tmp_p
     written = tmp_path / "recipe.yaml"
     written.write_text(asked.to_yaml())
     assert load_recipe(written).data.spans == asked.data.spans
+
+
+@pytest.mark.parametrize("teacher", ["teacher", "second"])
+def test_a_stored_teacher_answers_as_the_live_one(world, tmp_path, teacher):
+    """States of layers, of the last one behind the norm, and the attention of the last token."""
+    names = ("hard.cross_entropy", "span.mta", "span.sra")
+    ours = {"dtype": "float32", "cache": str(tmp_path / "store")}
+    runs = {}
+    write_cache(recipe(world, tmp_path / "x", teacher, names, ours, spans="windows"), precision="float32")
+    for use in ("live", "cached"):
+        run_recipe(recipe(world, tmp_path / use, teacher, names, ours | {"use": use}, spans="windows"))
+        runs[use] = [row for row in read_jsonl(tmp_path / use / "metrics.jsonl") if row["split"] == "train"]
+    for live, cached in zip(runs["live"], runs["cached"], strict=True):
+        losses = {name: value for name, value in live.items() if name.startswith("loss/")}
+        assert losses == pytest.approx({name: cached[name] for name in losses}, rel=1e-4)

@@ -21,6 +21,7 @@ SentencePiece tokenizers that put a space before any text do so before the respo
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 import numpy as np
@@ -164,11 +165,11 @@ class _Encoder:
         return self._segment([(sample, words) for sample, text in pairs for words in self._texts(text)])
 
     def _texts(self, text: Rendered) -> list[str]:
-        """What is said and trained on."""
+        """What is said and trained on. A special token that a person spelled is a piece of its own, but no end of a
+        text: another tokenizer does not see it, and must find the same words."""
+        groups = groupby(_with_end(text), lambda each: self._role(*each))
         return [
-            piece.text
-            for piece, is_said in _with_end(text)
-            if piece is not None and self._is_text(piece, is_said)
+            "".join(piece.text for piece, _ in group if piece) for (is_text, _), group in groups if is_text
         ]
 
     def _in_common_form(self, text: Rendered) -> Rendered:
@@ -229,35 +230,45 @@ class _Encoder:
         and the end token."""
         found = Placement(len(self._opening))
         cut = iter(spans or ())
-        for (piece, is_said), row in zip(_with_end(text), rows, strict=True):
-            if piece is None or piece.is_closing:
-                found.close(len(row))
-            elif self._is_text(piece, is_said):
-                ends = self._ends_of(piece.text, row)
+        both = zip(_with_end(text), rows, strict=True)
+        for (is_text, _), group in groupby(both, lambda each: self._role(*each[0])):
+            pieces = [(piece, row) for (piece, _), row in group]
+            if is_text:
+                ends = self._ends_of_text([(piece.text, row) for piece, row in pieces if piece])
                 if ends is None:
                     return Placement(len(self._opening) + sum(map(len, rows)), checksum=None)
-                found.say(piece.text.encode(), ends, next(cut, None))
-            else:
-                found.skip(len(row))
+                found.say("".join(piece.text for piece, _ in pieces if piece).encode(), ends, next(cut, None))
+                continue
+            for piece, row in pieces:
+                close_or_skip = found.close if piece is None or piece.is_closing else found.skip
+                close_or_skip(len(row))
         return found
 
     def _keep(self, placed: Placement, opened: int, asked: int, said: int) -> None:
         """What is left of a row: the last of what is `asked` behind what is `opened`, and the first that are `said`."""
 
-        def left(whole_row: np.ndarray) -> np.ndarray:
-            row = whole_row.tolist()
-            before = keep_end(row[:opened], row[opened:asked], self._max_prompt_length)
-            return np.asarray(before + row[asked : asked + said], np.int64)
-
+        before = keep_end(list(range(opened)), list(range(opened, asked)), self._max_prompt_length)
+        left = np.concatenate([np.asarray(before, np.int64), np.arange(asked, asked + said)])
         if self.aligns:
-            self.known["byte_ends"].append(left(placed.byte_ends()))
+            self.known["byte_ends"].append(placed.byte_ends()[left])
         if self._segment is None:
             return
-        kept = {name: whole(left(units), units) for name, units in placed.units().items()}
+        kept = {name: whole(units[left], units) for name, units in placed.units().items()}
         counts = {name: len(np.unique(units[units >= 0])) for name, units in kept.items()}
         self._count(**counts, unknown_language=placed.unknown, without_spans=not any(counts.values()))
         for name, units in kept.items():
             self.known[name].append(units.astype(np.int32))
+
+    def _ends_of_text(self, pieces: Sequence[tuple[str, list[int]]]) -> np.ndarray | None:
+        """Byte ends of all tokens of a text in its pieces; None where those of one are not known."""
+        found, size = [], 0
+        for text, ids in pieces:
+            ends = self._ends_of(text, ids)
+            if ends is None:
+                return None
+            found.append(ends + size)
+            size += len(text.encode())
+        return np.concatenate(found)
 
     def _ends_of(self, text: str, ids: list[int]) -> np.ndarray | None:
         ends = ends_from_bytes(ids, text.encode(), self._tables[0])
@@ -271,6 +282,10 @@ class _Encoder:
             verbose=False,
         )
         return ends_from_offsets(encoded["offset_mapping"], text) if encoded["input_ids"] == ids else None
+
+    def _role(self, piece: Piece | None, is_said: bool) -> tuple[bool, bool]:
+        """Whether a piece is of a text that is said and trained on, and whether it is of the response."""
+        return piece is not None and self._is_text(piece, is_said), is_said
 
     def _is_text(self, piece: Piece, is_said: bool) -> bool:
         trained = is_said or self._is_trained(piece)

@@ -103,6 +103,14 @@ def test_several_processes_write_at_a_time(tmp_path: Path) -> None:
         assert opened.execute("SELECT count(*) FROM spans").fetchone() == (30 + 3 * 30,)
 
 
+def test_nothing_lies_beside_the_file(tmp_path: Path) -> None:
+    """A write-ahead log would: it cannot be read where nothing can be written, nor shared over a network."""
+    Cached(Counting(), tmp_path / "s").segment(TEXTS)
+    with closing(sqlite3.connect(tmp_path / "s")) as opened:
+        assert opened.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    assert [each.name for each in tmp_path.iterdir()] == ["s"]
+
+
 def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("STILLROOM_CACHE", raising=False)

@@ -1,3 +1,4 @@
+import unicodedata
 from typing import Any
 
 import pytest
@@ -34,6 +35,23 @@ def test_a_template_may_stand_around_the_response(pieces) -> None:
     around = f"ä\n{TEXT}\n"
     spans = given_spans(sample({"words": WORDS}), around, "letters")
     assert pieces(around, spans.words) == ["Öl", "und", "Käse", "Gut"]
+
+
+def test_a_template_may_trim_the_response(pieces) -> None:
+    shifted = [[start + 2, end + 2] for start, end in WORDS]
+    spans = given_spans(sample({"words": shifted}, f" \n{TEXT}. \n"), f"ä{TEXT}.", "letters")
+    assert pieces(f"ä{TEXT}.", spans.words) == ["Öl", "und", "Käse", "Gut"]
+
+
+def test_letters_may_be_composed_meanwhile(pieces) -> None:
+    apart = unicodedata.normalize("NFD", TEXT)
+    words = [[0, 4], [5, 8], [9, 15], [17, 20]]  # bytes: a dot over a letter has two
+    assert [apart.encode()[start:end].decode() for start, end in words][1::2] == ["und", "Gut"]
+    for text in (TEXT, apart):
+        spans = given_spans(sample({"words": words}, apart), text)
+        assert [unicodedata.normalize("NFC", each) for each in pieces(text, spans.words)] == [
+            *("Öl", "und", "Käse", "Gut")
+        ]
 
 
 @pytest.mark.parametrize("text", ["another", TEXT + TEXT, ""])

@@ -5,6 +5,7 @@ import pytest
 from data.spans.conftest import HARD
 
 from stillroom.core.errors import BadInput
+from stillroom.data.spans.segmentation import Spans
 from stillroom.data.spans.textblob import TextBlob
 from stillroom.data.spans.windows import Windows
 
@@ -16,9 +17,15 @@ def segmenter() -> TextBlob:
     return TextBlob()
 
 
+def made_of_whole_words(spans: Spans) -> bool:
+    """Whether no phrase begins or ends inside a word."""
+    places = spans.phrases.reshape(-1, 1)
+    return not ((spans.words[:, 0] < places) & (places < spans.words[:, 1])).any()
+
+
 @pytest.mark.parametrize("text", HARD)
 def test_every_text_is_cut_into_disjoint_pieces(text, segmenter, keeps_the_promise) -> None:
-    keeps_the_promise(segmenter, text)
+    assert made_of_whole_words(keeps_the_promise(segmenter, text))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +42,9 @@ def test_every_text_is_cut_into_disjoint_pieces(text, segmenter, keeps_the_promi
         # Contractions stay with their verb, whatever the sign.
         ("I don't know.", ["NP i", "VP don't know"]),
         ("I don\u2019t know.", ["NP i", "VP don\u2019t know"]),
-        ("They've gone.", ["NP they", "VP 've gone"]),
+        # Words are whole: the first phrase has them, and one that has no other word is gone.
+        ("They've gone.", ["NP they've", "VP gone"]),
+        ("She's a doctor.", ["NP she's", "NP a doctor"]),
         # Lines end phrases; a bullet is not part of one.
         ("- Red wine\n- White bread", ["NP red wine", "NP white bread"]),
         ("red wine\nwhite bread", ["NP red wine", "NP white bread"]),
@@ -75,6 +84,8 @@ def test_words_are_whole(segmenter, pieces) -> None:
         "Кошка сидит на столе и ест яблоко.",
         "КОШКА",
         "我喜欢在早上喝咖啡。然后去公园散步。",
+        "แมวนั่งอยู่บนโต๊ะและกินแอปเปิ้ล",
+        "बिल्ली मेज़ पर बैठी है और सेब खाती है।",
     ],
 )
 def test_other_languages_are_cut_by_windows_and_said_to_be(text, segmenter, pieces) -> None:
@@ -105,6 +116,7 @@ def test_identity_names_the_version(segmenter) -> None:
 
 def test_real_responses(segmenter, dolly, keeps_the_promise) -> None:
     spans = [keeps_the_promise(segmenter, text) for text in dolly]
+    assert all(made_of_whole_words(each) for each in spans)
     texts = [text.encode() for text in dolly]
     within = sum(
         len(b"".join(raw[start:end].split()))

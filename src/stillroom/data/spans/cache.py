@@ -3,6 +3,9 @@
     key      identity of the segmenter, SHA-256 of the text
     value    JSON, compressed: distances between ends of words and of phrases, labels, whether the language is known
 
+The journal is SQLite's plain one: a write-ahead log does not work on network file systems, and a finished cache on a
+read-only one could not be opened.
+
 A cache that cannot be read or written (a full disk, a home that is read-only, a damaged file) is never an error: what
 is not in it is computed.
 """
@@ -69,7 +72,6 @@ class Cached(Segmenter):
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self._file, timeout=PATIENCE)) as opened, opened:
-                opened.execute("PRAGMA journal_mode = WAL")
                 opened.execute(TABLE)
                 opened.executemany("INSERT OR REPLACE INTO spans VALUES (?, ?, ?)", rows)
         except (sqlite3.Error, OSError):

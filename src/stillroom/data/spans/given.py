@@ -5,6 +5,7 @@
 Places count bytes of the response's UTF-8 or letters of it. Words or phrases that are left out are none.
 """
 
+import unicodedata
 from typing import Any, Literal
 
 import numpy as np
@@ -18,8 +19,9 @@ Offsets = Literal["bytes", "letters"]
 
 
 def given_spans(sample: Sample, text: str, offsets: Offsets = "bytes") -> Spans:
-    """The sample's own spans as those of `text`: its response, or a text that holds its response once (a template may
-    add a line break). Other texts have none, nor do samples whose column is null.
+    """The sample's own spans as those of `text`: its response, or a text that holds its response once. White space
+    around it and the form of its letters (NFC) may have changed. Other texts have none, nor do samples whose column is
+    null.
 
     `BadInput` names the sample and what is wrong: spans must be whole numbers, inside the response, not empty, between
     letters, increasing and disjoint.
@@ -27,11 +29,28 @@ def given_spans(sample: Sample, text: str, offsets: Offsets = "bytes") -> Spans:
     if sample.spans is None:
         return no_spans()
     spans = _read(sample, offsets)
-    at = text.find(sample.response)
-    if at < 0 or not sample.response or text.find(sample.response, at + 1) >= 0:
+    response, composed = sample.response, unicodedata.normalize("NFC", sample.response)
+    if composed != response and response.strip() not in text:
+        spans, response = _composed(spans, response), composed
+    said = response.strip()
+    at = text.find(said)
+    if at < 0 or not said or text.find(said, at + 1) >= 0:
         return no_spans()
-    shift = len(text[:at].encode())
+    shift = len(text[:at].encode()) - len(response[: response.index(said)].encode())
     return Spans(spans.words + shift, spans.phrases + shift, spans.labels)
+
+
+def _composed(spans: Spans, response: str) -> Spans:
+    """Where spans of `response` lie once its letters are composed."""
+    raw = response.encode()
+    words, phrases = (
+        np.array(
+            [len(unicodedata.normalize("NFC", raw[:place].decode()).encode()) for place in each.flat],
+            np.int64,
+        )
+        for each in (spans.words, spans.phrases)
+    )
+    return Spans(words.reshape(-1, 2), phrases.reshape(-1, 2), spans.labels)
 
 
 def _read(sample: Sample, offsets: Offsets) -> Spans:

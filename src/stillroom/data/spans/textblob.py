@@ -6,7 +6,8 @@
 
 Deviation: texts are cut into tokens here, so that every token knows where it lies. TextBlob's own tokenizer keeps no
 places, tears contractions apart ("it ' s", "do n ' t": noun phrases n and t), and lets phrases run on into the next
-line. Words are those of `Windows`, whole: "don't" is one.
+line. Words are those of `Windows`, whole: "don't" is one. Phrases are made of whole words: one that begins or ends
+inside a word has all of it, but what two share ("they've gone") is the first one's alone.
 
 A text of which less than half of the words stand in the lexicon is taken for another language and cut by `Windows`.
 Foreign words and names of the lexicon (le, und, van) do not count, nor do words with a capital letter, which may be
@@ -14,6 +15,7 @@ names. Of the words of English prose all are found; of French, German or Italian
 """
 
 import warnings
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
@@ -39,8 +41,8 @@ TOKEN = regex.compile(
     """.replace("CLITIC", "(?: s | re | ve | ll | d | m )"),
     regex.VERBOSE,
 )
-EVIDENCE = regex.compile(r"(?!(?=\p{Latin})\p{Lu})\p{L}+")
-"""Words that tell a language: letters alone, without a capital at the start where the script is Latin."""
+EVIDENCE = regex.compile(r"(?!(?=\p{Latin})\p{Lu})\p{L}[\p{L}\p{M}]*")
+"""Words that tell a language: letters and their marks, without a capital at the start where the script is Latin."""
 FOREIGN = ("FW", "NNP")
 """Tags of words that are no evidence of English."""
 LINE = regex.compile(r"[^\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
@@ -78,7 +80,11 @@ class TextBlob(Segmenter):
             for first, last, label in self._chunks([text[start:end] for start, end in sentence]):
                 phrases.append((sentence[first][0], sentence[last][1]))
                 labels.append(label)
-        return spans_of_letters(text, words_of(text), phrases, labels)
+        words = words_of(text)
+        whole = list(_of_whole_words(phrases, words))
+        return spans_of_letters(
+            text, words, [place for place, _ in whole], [labels[number] for _, number in whole]
+        )
 
     def _knows(self, tokens: Sequence[str]) -> bool:
         """Whether at least half of the words are English words of the lexicon; a text without evidence is known."""
@@ -102,6 +108,26 @@ class TextBlob(Segmenter):
         """As the lexicon spells it. Signs that it does not have would be taken for nouns; a colon parts phrases."""
         form = token.replace("\u2019", "'")
         return form if form in self._english.lexicon or SIGN.search(form) else ":"
+
+
+def _of_whole_words(
+    phrases: Sequence[tuple[int, int]], words: Sequence[tuple[int, int]]
+) -> Iterator[tuple[tuple[int, int], int]]:
+    """Phrases that begin and end with words, each with its number; those without a word of their own are gone."""
+    starts, ends = [start for start, _ in words], [end for _, end in words]
+    done = 0
+    for number, (start, end) in enumerate(phrases):
+        first, last = bisect_right(ends, start), bisect_left(ends, end)
+        if first < len(words):
+            start = min(start, starts[first])
+        if start < done:  # the phrase before has the word that this one begins with
+            following = bisect_left(starts, done)
+            start = starts[following] if following < len(words) else end
+        if last < len(words) and starts[last] < end:
+            end = ends[last]
+        if start < end:
+            yield (start, end), number
+            done = end
 
 
 def _sentences(text: str) -> Iterator[list[Token]]:
