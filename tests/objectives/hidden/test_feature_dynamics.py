@@ -9,6 +9,7 @@ from reference.feature_dynamics import changes, lens, trajectory
 from tiny import tiny_llama
 
 from stillroom import objectives
+from stillroom.core.batch import Side
 from stillroom.core.errors import BadInput
 from stillroom.core.signals import FinalHidden, Head, HeadWeights, Hidden, NormedHidden, Signals
 from stillroom.taps.anatomy import blocks
@@ -75,6 +76,21 @@ def test_named_layers_are_the_ones_that_are_read():
     assert partners.teacher == (NormedHidden(2), NormedHidden(3), FinalHidden(), Head())
 
 
+def test_the_teacher_may_have_read_another_prompt():
+    objective = FeatureDynamics()
+    batch, ours, theirs = trial(objective)
+
+    def behind(tensor):
+        return torch.cat([tensor[:, :1], tensor], dim=1)
+
+    names = ("input_ids", "attention_mask", "response_mask")
+    moved = replace(batch, teacher=Side(*(behind(getattr(batch.student, name)) for name in names)))
+    longer = {key: each if key == Head() else behind(each) for key, each in theirs.items()}
+    plain = objective(Signals(ours), Signals(theirs), batch)
+    for term, loss in objective(Signals(ours), Signals(longer), moved).items():
+        assert loss.total.item() == pytest.approx(plain[term].total.item(), rel=1e-5)
+
+
 def test_terms_are_weighed():
     assert FeatureDynamics().term_weights() == {"trajectory": 1.0, "dynamics": 1.0}
     assert FeatureDynamics(trajectory=0, dynamics=0.3).term_weights() == {"trajectory": 0, "dynamics": 0.3}
@@ -113,6 +129,11 @@ def test_bad_settings_are_refused(settings, says):
 def test_models_without_a_way_are_refused():
     with pytest.raises(BadInput, match="at least two layers of each model"):
         FeatureDynamics().setup(replace(STUDENT, num_layers=2), TEACHER)
+    one = replace(STUDENT, num_layers=1)
+    for pair in ((one, TEACHER), (STUDENT, one)):
+        with pytest.raises(BadInput, match=r"of more than 1 layers .* got 1"):
+            FeatureDynamics().setup(*pair)
+    FeatureDynamics(student_layers=[0, 1]).setup(one, TEACHER)
 
 
 def test_another_tokenizer_is_refused():
@@ -146,3 +167,8 @@ def test_a_head_of_several_teachers_is_refused():
         BadInput, match=r"the teacher's head, whose width is 24, but NormedHidden\(layer=1\) has 12"
     ):
         objective(Signals(ours), Signals(theirs), batch)
+
+
+def test_two_weights_of_zero_are_refused():
+    with pytest.raises(BadInput, match="both 0"):
+        FeatureDynamics(trajectory=0, dynamics=0)

@@ -8,7 +8,7 @@ from reference import span, trajectories
 
 from stillroom.core.batch import Batch, Side
 from stillroom.core.errors import BadInput
-from stillroom.core.signals import FinalHidden, Head, Hidden, ReceivedAttention, Signals
+from stillroom.core.signals import FinalHidden, Head, HeadWeights, Hidden, ReceivedAttention, Signals
 from stillroom.objectives.span._units import units_of_batch
 from stillroom.objectives.span.mta import MTA
 from stillroom.testing import OTHER_TEACHER, STUDENT, TEACHER, check_objective
@@ -269,6 +269,37 @@ def test_words_outside_of_phrases_can_be_left_out():
     plain.load_state_dict(objective.state_dict())
     wanted = compared(plain, Batch(again, again, batch.sample_ids), ours, theirs)
     assert got["words"].total.item() == wanted["words"].total.item()
+
+
+def test_a_teacher_has_words_in_phrases_of_its_own():
+    objective = MTA(split=1.0, words="in_phrases", hidden="units")
+    batch, ours, theirs = trial(objective, OTHER_TEACHER)
+    cut = batch.teacher.phrases.clone()
+    cut[0, 1] = -1  # word 0, which lies in a phrase of the student's
+    compared(objective, replace(batch, teacher=replace(batch.teacher, phrases=cut)), ours, theirs)
+    found = objective.measures()["words_in_a_sequence"]
+    compared(objective, batch, ours, theirs)
+    assert found == pytest.approx(objective.measures()["words_in_a_sequence"] - 1 / 3)
+
+
+def test_a_word_that_a_phrase_cuts_is_not_one_inside_of_phrases():
+    objective = MTA(split=1.0, words="in_phrases")
+    batch, ours, theirs = trial(objective)
+    cut = batch.student.phrases.clone()
+    cut[0, 6] = -1  # the first of two tokens of word 3
+    side = replace(batch.student, phrases=cut)
+    compared(objective, Batch(side, side, batch.sample_ids), ours, theirs)
+    assert objective.measures()["words_in_a_sequence"] == pytest.approx((3 + 2) / 3)
+    assert objective.measures()["tokens_in_words"] == pytest.approx((4 + 3) / 5)
+
+
+def test_certainty_is_that_of_a_head_in_half_precision_too():
+    objective = MTA(pair_weights="entropy")
+    batch, ours, theirs = trial(objective)
+    wanted = compared(objective, batch, ours, theirs)
+    half = theirs | {Head(): HeadWeights(theirs[Head()].weight.bfloat16())}
+    for term, loss in compared(objective, batch, ours, half).items():
+        assert loss.total.item() == pytest.approx(wanted[term].total.item(), rel=2e-2)
 
 
 def test_measures_tell_what_units_are_and_what_the_projection_learns_alone():

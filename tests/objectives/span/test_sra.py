@@ -279,7 +279,7 @@ def test_spans_without_attention_weigh_nothing():
     torch.manual_seed(0)
     without.setup(STUDENT, TEACHER)
     other = losses(without, replace(batch, student=side, teacher=side), ours, theirs)
-    for term in found:
+    for term in ("cosine", "geometry"):
         torch.testing.assert_close(found[term].total, other[term].total)
     blind = {key: each * 0 if isinstance(key, ReceivedAttention) else each for key, each in theirs.items()}
     assert all(each.total.item() == 0 for each in losses(objective, batch, ours, blind).values())
@@ -317,6 +317,54 @@ def test_no_response_is_finite():
     assert objective.measures()["chunks_in_a_sequence"] == 0
 
 
+def unseen(answers, tokens, layer):
+    """The same answers, in which nothing attends to some tokens of the first row."""
+    request = ReceivedAttention(layer, "last")
+    received = answers[request].clone()
+    received[0, :, tokens] = 0
+    return answers | {request: received}
+
+
+def test_logits_are_over_all_spans_that_have_a_center_whatever_they_weigh():
+    objective = SRA(pool_weights="uniform", cosine_weight=0, geometry_weight=0)
+    batch, ours, theirs = trial(objective, teacher=OTHER_TEACHER)
+    hidden = (units_of_batch(batch, "chunks").teacher[0] == 0).nonzero()[:, 0].tolist()
+    told = losses(objective, batch, ours, theirs)["logits"]
+    assert losses(objective, batch, ours, unseen(theirs, hidden, 6))["logits"].total == told.total
+
+
+def test_a_power_of_zero_does_not_bring_back_spans_without_weight():
+    objective = SRA(pool_weights="uniform", power=0.0, cosine_weight=0, logits_weight=0)
+    batch, ours, theirs = trial(objective)
+    units = units_of_batch(batch, "chunks")
+    found = losses(objective, batch, ours, unseen(theirs, units.teacher[0] == 0, 6))["geometry"].total
+    words = units.student.clone()
+    words[0, words[0] == 0] = -1
+    fewer = replace(batch.student, words=words)
+    alike = SRA(spans="words", pool_weights="uniform", power=0.0, cosine_weight=0, logits_weight=0)
+    alike.setup(STUDENT, TEACHER)
+    other = losses(alike, replace(batch, student=fewer, teacher=fewer), ours, theirs)["geometry"].total
+    torch.testing.assert_close(found, other)
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["student", "teacher"])
+@pytest.mark.parametrize("over", ["spans", "sequences"])
+def test_a_span_that_nothing_attends_to_does_not_thin_out_logits(side, over):
+    objective = SRA(cosine_weight=0, geometry_weight=0, logits_over=over)
+    batch, *answers = trial(objective, teacher=OTHER_TEACHER)
+    first = Sample(objective, batch, *answers, 0)
+    (blank, *rest), depth = first.pieces, objective.depths[side]
+    before = losses(objective, batch, *answers)["logits"]
+    answers[side] = unseen(answers[side], blank[side], depth)
+    got = losses(objective, batch, *answers)["logits"]
+    samples = [Sample(objective, batch, *answers, row) for row in range(3)]
+    samples[0].pieces = rest
+    shared = by_letters(STUDENT, OTHER_TEACHER)
+    first, *others = (each.logits(shared) for each in samples)
+    assert got.total.item() == pytest.approx(first * (len(rest) + 1) / len(rest) + sum(others), rel=1e-5)
+    assert int(got.count) == int(before.count)
+
+
 def test_heads_keep_their_transforms():
     generator = torch.Generator().manual_seed(0)
     ids = torch.tensor([4, 0, 2])
@@ -340,6 +388,14 @@ def test_a_mixture_of_heads_is_renormalized_after_it_is_mixed():
     }
     after = losses(objective, batch, ours, twice)["logits"].total
     torch.testing.assert_close(after, before)
+
+
+def test_several_teachers_have_wider_last_states_than_a_projector_makes():
+    objective = SRA()
+    batch, ours, theirs = trial(objective)
+    theirs[FinalHidden()] = torch.cat([theirs[FinalHidden()]] * 2, dim=2)
+    with pytest.raises(BadInput, match=r"width 12, got 24.* teacher_layers below the last"):
+        losses(objective, batch, ours, theirs)
 
 
 def test_measures_and_control():

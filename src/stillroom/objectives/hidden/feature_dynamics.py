@@ -84,6 +84,8 @@ class FeatureDynamics(Objective):
         check_number("temperature", self.temperature, "(0, inf)")
         for term in self.terms:
             check_number(term, getattr(self, term), "[0, inf)")
+        if not any(getattr(self, term) for term in self.terms):
+            raise BadInput("trajectory and dynamics are both 0 and leave nothing to compare: raise one")
 
     def setup(self, student: ModelShape, teacher: ModelShape) -> Reads:
         if student.vocabulary != teacher.vocabulary:
@@ -123,7 +125,7 @@ class FeatureDynamics(Objective):
         """Layers of student and teacher, as many on both sides, each from low to high."""
         ours, theirs = self.student_layers, self.teacher_layers
         if ours is None:
-            count = len(theirs) if theirs else min(self.sampled_layers, deep - 1, teacher_deep - 1)
+            count = len(theirs) if theirs else max(1, min(self.sampled_layers, deep - 1, teacher_deep - 1))
             ours = spread(count, deep)
             theirs = theirs or spread(count, teacher_deep)
         pairs = pair_layers(ours, theirs, deep, teacher_deep)

@@ -17,7 +17,8 @@ from stillroom.kernels.linear_statistics import linear_statistics
 @torch.no_grad()
 def certainty(hidden: Tensor, head: HeadWeights, kept: Tensor) -> Tensor:
     """`[B,S]` in [0, 1], float32, from final `hidden [B,S,D]`; zero, and not read, where not `kept [B,S]`."""
-    entropy = linear_statistics(hidden[kept], head.weight, transform=head.transform).entropy
+    rows = hidden[kept].to(head.weight.dtype)
+    entropy = linear_statistics(rows, head.weight, transform=head.transform).entropy
     found = torch.zeros_like(kept, dtype=torch.float32)
     found[kept] = (1 - entropy.float() / math.log(len(head.weight))).clamp(min=0)
     return found

@@ -1,6 +1,6 @@
 """One layer of both models: what is compared there, and what each of it weighs.
 
-    unit     the centers of mass of its tokens' states; without mass on either side it has no center, and no weight
+    unit     the centers of mass of its tokens' states; without mass in one model it has no center, and no weight
     token    its states, where both models have the same tokens
 
 Weights of a sample sum to one. No gradient reaches them, or the teacher.
@@ -39,6 +39,11 @@ class Level(NamedTuple):
     ours: Tensor
     theirs: Tensor
     weights: Tensor
+
+    @property
+    def centered(self) -> Tensor:
+        """Units with a center in both models, whatever they weigh: `[B,K]` bool."""
+        return self.ours.any(dim=-1) & self.theirs.any(dim=-1)
 
     def rows(self, exists: Tensor) -> Rows:
         """Units one by one, those that there are: `exists [B,K]`."""

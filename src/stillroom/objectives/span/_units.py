@@ -61,6 +61,12 @@ def units_of_batch(batch: Batch, kind: Kind, most: int | None = None) -> Units:
     return Units(student, teacher, torch.arange(longest, device=counts.device) < counts)
 
 
+def only_within(ids: Tensor, region: Tensor) -> Tensor:
+    """`ids [B,S]` without the pieces that have a token outside of `region [B,S]`: these have -1."""
+    inside = _whole(ids, region, 1 + max(0, int(ids.max())))
+    return ids.masked_fill(~inside.gather(1, ids.clamp(min=0)), -1)
+
+
 def _numbers(batch: Batch, kind: Kind) -> tuple[Tensor, Tensor]:
     """Number of the piece of every token, `[B,S]` and `[B,T]`; the same ones on both sides, -1 for none."""
     if kind == "chunks":

@@ -46,7 +46,7 @@ from stillroom.objectives.span._pooling import masses
 from stillroom.objectives.span._relations import relational
 from stillroom.objectives.span._states import state
 from stillroom.objectives.span._token_weights import known, token_weights, weighed_by
-from stillroom.objectives.span._units import Units, units_of_batch
+from stillroom.objectives.span._units import Units, only_within, units_of_batch
 
 KINDS: tuple[Kind, ...] = ("words", "phrases")
 CHOICES = {
@@ -282,12 +282,12 @@ class MTA(Objective):
 
 
 def _in_phrases(batch: Batch) -> Batch:
-    """The batch with the words alone that are part of a phrase; as it is where it knows no words or no phrases."""
+    """The batch with the words alone that lie in phrases, whole; as it is where it knows no words or no phrases."""
 
     def inside(side: Side) -> Side:
         if side.words is None or side.phrases is None:
             return side
-        return replace(side, words=side.words.masked_fill(side.phrases < 0, -1))
+        return replace(side, words=only_within(side.words, side.phrases >= 0))
 
     student = inside(batch.student)
     teacher = student if batch.teacher is batch.student else inside(batch.teacher)

@@ -16,9 +16,10 @@ Differs:  spans end where both tokenizers end a token, in bytes: in the program 
           and its head too reads those (`norm: teacher`). `logits` is a mean over spans: there it is the sum of each
           sample, so that it weighs as much as all its spans, some eighty, and more in long ones (`logits_over:
           sequences`). Tokens are shared where their bytes are: there their names. Spans of little attention are divided
-          by their own: there by 1e-5 at least, which shrinks their centers. P_l has no bias and starts orthogonal:
-          there it has one, starts so only if asked, and is not applied. The program also computes `der_loss`, and never
-          adds it: left out
+          by their own: there by 1e-5 at least, which shrinks their centers. Those of none have no center, and `logits`
+          has the others of the sample stand in for them: there zeros are compared. P_l has no bias and starts
+          orthogonal: there it has one, starts so only if asked, and is not applied. The program also computes
+          `der_loss`, and never adds it: left out
 Beware:   a span is mostly one token. No head was trained to read the center of several: `logits` is what it happens to
           make of them. P_l is trained on its own loss: compare measure/control
 """
@@ -48,7 +49,7 @@ from stillroom.objectives.span._relations import relational
 from stillroom.objectives.span._shared_head import shared_divergence
 from stillroom.objectives.span._states import state
 from stillroom.objectives.span._token_weights import Kind as Weights
-from stillroom.objectives.span._token_weights import token_weights, weighed_by
+from stillroom.objectives.span._token_weights import token_weights, uniform, weighed_by
 from stillroom.objectives.span._units import Units, units_of_batch
 
 WEIGHTS: tuple[Weights, ...] = ("attention", "centrality", "uniform")
@@ -165,7 +166,7 @@ class SRA(Objective):
         if "geometry" in self.terms:
             totals["geometry"] = relational(*found[self.pairs[-1]]).sum()
         if "logits" in self.terms:
-            totals["logits"] = self._logits(student, teacher, found[self.depths].rows(units.exists))
+            totals["logits"] = self._logits(student, teacher, found[self.depths], units)
         counts = self._counts(units)
         return {term: Loss(total, counts[term], self.terms[term]) for term, total in totals.items()}
 
@@ -221,16 +222,19 @@ class SRA(Objective):
         parts = zip(self._layer_shares(), spans, self.projectors, strict=True)
         return torch.stack([share * distance(rows, project) for share, rows, project in parts]).sum()
 
-    def _logits(self, student: Signals, teacher: Signals, last: Rows) -> Tensor:
+    def _logits(self, student: Signals, teacher: Signals, last: Level, units: Units) -> Tensor:
+        # a span that nothing attends to (its layer may see a window alone) is counted: the others stand in for it
+        weights = uniform(last.centered) * units.counts[:, None]
+        rows = last.rows(units.exists)
         total = shared_divergence(
-            last.ours,
+            rows.ours,
             student[Head()],
-            last.theirs,
+            rows.theirs,
             teacher[Head()],
             self.shared,
             divergence=self.divergence,
             temperature=self.temperature,
-            weights=(last.shares > 0).float(),
+            weights=weights[units.exists],
         )
         return total * self.temperature**2 if self.scale_by_temperature_squared else total
 
