@@ -50,7 +50,7 @@ class Built:
                 "weight": choice.weight,
                 "additive": objective.additive,
                 "terms": dict(objective.terms),
-                "term_weights": {term: 1.0 for term in objective.terms} | objective.term_weights(),
+                "term_weights": dict.fromkeys(objective.terms, 1.0) | objective.term_weights(),
                 "settings": choice.settings,
                 **({} if choice.learning_rate is None else {"learning_rate": choice.learning_rate}),
                 "files": {path: self.files[path] for path in objective.files()},
