@@ -206,7 +206,9 @@ def _unasked(recipe: Recipe) -> Recipe:
 
 
 def _what_is_marked(recipe: Recipe) -> str:
+    """All that marks of models which are not trained depend on; words and phrases are cut for training alone."""
     parts = recipe.model_dump(include={"student", "teacher", "data", "evaluation"})
+    parts["data"].pop("spans", None)
     return json.dumps(parts, sort_keys=True)
 
 
