@@ -15,8 +15,8 @@ from torch import Tensor
 from stillroom.alignment.positions import Pairs
 from stillroom.core.batch import Batch, Side
 from stillroom.core.shape import ModelShape
+from stillroom.objectives._packed import packed
 from stillroom.objectives.vocabulary._edit_distance import edit_distances, spellings
-from stillroom.objectives.vocabulary._packed import packed
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,11 @@ from stillroom.kernels.linear_divergence import linear_divergence
 from stillroom.kernels.linear_statistics import linear_statistics
 from stillroom.numerics.divergence import FLOOR, forward_kl
 from stillroom.numerics.warping_path import warping_path
+from stillroom.objectives._packed import packed
 from stillroom.objectives._settings import check_number
 from stillroom.objectives.vocabulary._edit_distance import need_edit_distances
 from stillroom.objectives.vocabulary._family import VocabularyObjective
 from stillroom.objectives.vocabulary._likely_tokens import LikelyTokens
-from stillroom.objectives.vocabulary._packed import packed
 from stillroom.objectives.vocabulary._token_warping import TokenWarping
 from stillroom.objectives.vocabulary._warped_groups import grouped
 

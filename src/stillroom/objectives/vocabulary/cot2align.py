@@ -38,9 +38,9 @@ from stillroom.core.objective import Objective
 from stillroom.core.shape import ModelShape
 from stillroom.core.signals import FinalHidden, Hidden, Reads, Request, Signals
 from stillroom.numerics.optimal_transport import transport_plan, uniform_mass
+from stillroom.objectives._packed import packed
 from stillroom.objectives._settings import check_flag, check_number
 from stillroom.objectives.vocabulary._chunks import predicted
-from stillroom.objectives.vocabulary._packed import packed
 
 REQUESTS: dict[str, Request] = {"embeddings": Hidden(0), "hidden": FinalHidden()}
 

@@ -28,10 +28,10 @@ from stillroom.core.errors import BadInput
 from stillroom.core.loss import Loss, Unit
 from stillroom.core.signals import FinalHidden, Head, HeadWeights, Signals
 from stillroom.numerics.optimal_transport import transport_plan, uniform_mass
+from stillroom.objectives._packed import packed
 from stillroom.objectives._positions import count_of, paired_positions
 from stillroom.objectives._settings import check_choice, check_number
 from stillroom.objectives.vocabulary._family import VocabularyObjective
-from stillroom.objectives.vocabulary._packed import packed
 
 EPSILON, ROUNDS = 0.1, 10
 STEADY = 1e-4

@@ -1,4 +1,4 @@
-"""Predicting positions of every sample side by side at the front of its row: what sequences are compared in."""
+"""Chosen positions of every sample side by side at the front of its row: what sequences are compared in."""
 
 from torch import Tensor
 

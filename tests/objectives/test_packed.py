@@ -2,7 +2,7 @@
 
 import torch
 
-from stillroom.objectives.vocabulary._packed import packed
+from stillroom.objectives._packed import packed
 
 
 def test_it_moves_to_the_front_and_lets_no_other_state_in():
